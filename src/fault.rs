@@ -1,0 +1,57 @@
+//! What can go wrong on a row's way, reduced to what the corridor must decide.
+//!
+//! Drivers' errors are turned into a [`Fault`] at the edge (`pg`, `broker`, `wire`); the relay matches on nothing else.
+
+use std::fmt;
+
+/// What the relay does about a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The server or the network is at fault: wait with back-off and open again. Burns nobody's attempts.
+    Retry(Reason),
+    /// One message is at fault: to `outbox_dead` with its reason; its batch goes on.
+    Reject(Reason),
+    /// Only an operator can mend it: this queue stops, loudly; the others go on.
+    Halt(Reason),
+}
+
+/// Why: a class for metrics and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// From a closed set, lower case with underscores (`loading`, `wrongtype`, `timeout`): a metric's label.
+    pub class: &'static str,
+    /// The cause, the setting and the next step; never a payload or a credential.
+    pub message: String,
+}
+
+impl Fault {
+    /// A failure of a server or the network.
+    pub fn retry(class: &'static str, message: impl Into<String>) -> Self {
+        Self::Retry(Reason { class, message: message.into() })
+    }
+
+    /// A message that cannot be published.
+    pub fn reject(class: &'static str, message: impl Into<String>) -> Self {
+        Self::Reject(Reason { class, message: message.into() })
+    }
+
+    /// A condition that waits for an operator.
+    pub fn halt(class: &'static str, message: impl Into<String>) -> Self {
+        Self::Halt(Reason { class, message: message.into() })
+    }
+
+    /// Why.
+    pub fn reason(&self) -> &Reason {
+        match self {
+            Self::Retry(reason) | Self::Reject(reason) | Self::Halt(reason) => reason,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason().class, self.reason().message)
+    }
+}
+
+impl std::error::Error for Fault {}

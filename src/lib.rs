@@ -1,0 +1,4 @@
+//! A transactional outbox relay: from a commit in PostgreSQL to an unmodified worker behind Redis.
+pub mod batch;
+pub mod fault;
+pub mod task;
