@@ -103,6 +103,8 @@ create table outbox_queue (
   stopped_at     timestamptz,
   -- How often an operator said "resume": a relay that stopped a queue starts again when this moves.
   resumes        integer     not null default 0,
+  -- The ledger number at which a new destination starts, once an operator has decided (outboxd queue move).
+  move_to        bigint,
   discovered_at  timestamptz not null default clock_timestamp()
 );
 

@@ -1,0 +1,22 @@
+-- outbox_mark(queues, tenures, positions): copies how far the markers have come into Postgres, where something changed.
+-- A relay whose tenure is no longer its queue's current one writes nothing. Answers how many checkpoints were written.
+create or replace function outbox_mark(p_queues text[], p_tenures uuid[], p_positions bigint[])
+returns integer
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+  v_written integer;
+begin
+  -- The share lock makes an opening that closes one of these tenures wait for this commit, and the reverse.
+  perform from outbox_tenure t where t.token = any(p_tenures) and t.cap is null order by t.token for share;
+  insert into outbox_checkpoint (queue, position, evidence)
+  select m.queue, m.position, 'marker'
+    from unnest(p_queues, p_tenures, p_positions) as m(queue, tenure, position)
+    join outbox_tenure t on t.token = m.tenure and t.queue = m.queue and t.cap is null
+   where m.position is distinct from (select c.position from outbox_checkpoint c where c.queue = m.queue
+                                       order by c.checkpoint desc limit 1);
+  get diagnostics v_written = row_count;
+  return v_written;
+end
+$$;

@@ -1,0 +1,85 @@
+-- outbox_open(queue, token, destination, incarnation, seen, position, relay, horizon): begins a tenure.
+--
+-- `seen` and `position` are the marker that the relay observed (NULL: none, or not one of ours). Under the queue's
+-- lock, every older tenure is closed with cap = the newest ledger number, the new one is inserted, and the answer is
+--   status    opened | paused | moved
+--   trusted   the position from which batches are sent again
+--   done      no batch at or below needs its messages again (never below trusted): it was dispatched longer than
+--             `horizon` ago, and has stayed so
+--   newest    the newest ledger number
+--   cause     first | kept | rolled_back | missing | unknown | adopted, why trusted is what it is
+-- `moved` writes nothing: the queue's destination is another one than its last, the new one holds no marker that this
+-- database knows, and the old one had not reached the newest batch: an operator decides (`outboxd queue move`).
+--
+-- Commits synchronously: a token must be durable before Redis sees it.
+create or replace function outbox_open(
+  p_queue text, p_token uuid, p_destination text, p_incarnation text, p_seen uuid, p_position bigint,
+  p_relay text, p_horizon interval)
+returns table (status text, trusted bigint, done bigint, newest bigint, cause text)
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+  q      outbox_queue;
+  v_last outbox_tenure;
+  v_cap  bigint;
+  v_at   bigint;      -- the newest checkpoint's position
+begin
+  if current_setting('synchronous_commit') in ('off', 'local') then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
+  perform set_config('lock_timeout', '5s', true);
+  insert into outbox_queue (queue) values (p_queue) on conflict do nothing;
+  select * into q from outbox_queue o where o.queue = p_queue for update;
+  if q.paused then
+    status := 'paused';
+    return next;
+    return;
+  end if;
+
+  -- The beginning of the ledger: a snapshot in which nothing is visible, and no id covered.
+  insert into outbox_batch (queue, batch, kind, snap, tip, prev_tip, floor, open_after, rows, bytes, relay)
+  select p_queue, 0, 'log', '3:3:', 0, 0, 0, '{}', 0, 0, p_relay
+   where not exists (select from outbox_batch b where b.queue = p_queue)
+      on conflict do nothing;
+  select max(b.batch) into newest from outbox_batch b where b.queue = p_queue;
+  select c.position into v_at from outbox_checkpoint c where c.queue = p_queue order by c.checkpoint desc limit 1;
+  select t.* into v_last from outbox_tenure t where t.queue = p_queue order by t.opened_at desc, t.cap desc nulls first limit 1;
+  select coalesce(t.cap, newest) into v_cap from outbox_tenure t where t.token = p_seen and t.queue = p_queue;
+
+  if v_cap is not null then
+    trusted := least(p_position, v_cap, newest);
+    cause := case when trusted < v_at then 'rolled_back' else 'kept' end;
+  elsif v_last.token is null then
+    trusted := 0;
+    cause := 'first';
+  elsif v_last.destination = p_destination then
+    trusted := 0;
+    cause := case when p_seen is null then 'missing' else 'unknown' end;
+  elsif q.move_to is not null or coalesce(v_at, 0) >= newest then
+    trusted := coalesce(q.move_to, newest);
+    cause := 'adopted';
+    update outbox_queue o set move_to = null where o.queue = p_queue and o.move_to is not null;
+  else
+    status := 'moved';
+    return next;
+    return;
+  end if;
+
+  done := trusted;
+  if cause in ('missing', 'unknown') then
+    done := greatest(trusted, outbox_done(p_queue, p_horizon));
+  end if;
+  -- What was trimmed from the ledger was done long ago.
+  done := least(greatest(done, (select min(b.batch) from outbox_batch b where b.queue = p_queue)), newest);
+
+  update outbox_tenure t set cap = newest, closed_at = clock_timestamp() where t.queue = p_queue and t.cap is null;
+  insert into outbox_tenure (token, queue, destination, incarnation, opened_batch, relay)
+  values (p_token, p_queue, p_destination, p_incarnation, newest, p_relay);
+  if v_at is null or done < v_at then
+    insert into outbox_checkpoint (queue, position, evidence) values (p_queue, done, 'open: ' || cause);
+  end if;
+  status := 'opened';
+  return next;
+end
+$$;

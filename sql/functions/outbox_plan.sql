@@ -1,0 +1,71 @@
+-- outbox_plan(queue, tenure, last, kind, relay, max_rows, max_bytes): decides the next batch and writes it to the ledger.
+--
+-- Answers with outbox_read's rows of the new batch, behind a first row with a status:
+--   planned  the batch is in the ledger as soon as this transaction commits
+--   more     the same, and the tick that it belongs to has rows left: plan again at once
+--   idle     there is nothing to plan
+--   busy     another relay holds the queue at this moment
+--   paused   an operator paused the queue
+--   open     the tenure is not the queue's newest, or `last` is not the newest ledger number: open first
+-- Only `planned` and `more` write anything.
+--
+-- Must be the only statement of an explicit READ COMMITTED transaction: the reader's proof needs one queue per
+-- transaction and no xid before the lock. The commit is asynchronous: if a crash loses the newest entries, they are
+-- planned and published again, and the relay notices by `last`.
+create or replace function outbox_plan(
+  p_queue text, p_tenure uuid, p_last bigint, p_kind text, p_relay text, p_max_rows integer, p_max_bytes bigint)
+returns table (status text, batch bigint, kind text, at timestamptz, rows integer,
+               id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea,
+               priority smallint, expires_at timestamptz, created_at timestamptz)
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+  v_paused boolean;
+  v_tenure uuid;
+  cur      outbox_batch;
+  v_status text;
+begin
+  if pg_current_xact_id_if_assigned() is not null then
+    raise exception 'outbox_plan needs a transaction of its own, but this one has an xid already' using errcode = '25001';
+  end if;
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'outbox_plan needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
+      using errcode = '25001';
+  end if;
+  -- A SET clause of the function would have no effect at commit.
+  perform set_config('synchronous_commit', 'off', true);
+
+  select q.paused into v_paused from outbox_queue q where q.queue = p_queue for update skip locked;
+  if not found then
+    status := 'busy';
+    return next;
+    return;
+  elsif v_paused then
+    status := 'paused';
+    return next;
+    return;
+  end if;
+
+  -- New statements, hence new snapshots: what the last holder of the lock committed is seen.
+  select t.token into v_tenure from outbox_tenure t where t.queue = p_queue and t.cap is null;
+  select b.* into cur from outbox_batch b where b.queue = p_queue order by b.batch desc limit 1;
+  if v_tenure is distinct from p_tenure or cur.batch is distinct from p_last then
+    status := 'open';
+    return next;
+    return;
+  end if;
+
+  if p_kind = 'ids' then
+    v_status := outbox_plan_ids(cur, p_tenure, p_relay, p_max_rows, p_max_bytes);
+  else
+    v_status := outbox_plan_log(cur, p_tenure, p_relay, p_max_rows, p_max_bytes);
+  end if;
+  if v_status = 'idle' then
+    status := 'idle';
+    return next;
+  else
+    return query select v_status, r.* from outbox_read(p_queue, p_last + 1) r;
+  end if;
+end
+$$;

@@ -1,0 +1,18 @@
+-- outbox_resume(queue): lets a queue go on that an operator paused or a relay stopped. False: no such queue. Rings.
+create or replace function outbox_resume(p_queue text)
+returns boolean
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+  update outbox_queue q
+     set paused = false, reason = null, paused_at = null,
+         stopped_reason = null, stopped_by = null, stopped_at = null, resumes = q.resumes + 1
+   where q.queue = p_queue;
+  if not found then
+    return false;
+  end if;
+  perform pg_notify('outbox', '');
+  return true;
+end
+$$;

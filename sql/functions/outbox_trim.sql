@@ -1,0 +1,55 @@
+-- outbox_trim(min_age, max_age, slice): deletes what nobody needs any more, at most `slice` rows of each kind, from the
+-- low end: ledger entries and checkpoints of batches that were dispatched min_age ago, held copies of such rows,
+-- cancelled copies, expired dedupe keys, receipts and closed tenures older than max_age. Answers how many rows went.
+create or replace function outbox_trim(p_min_age interval, p_max_age interval, p_slice integer)
+returns bigint
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+  q      text;
+  v_done bigint;
+  v_n    bigint;
+  v_sum  bigint := 0;
+begin
+  for q in select k.queue from outbox_queue k order by k.queue loop
+    -- Twice the age: the views tell when a batch was dispatched for a while after its rows could go.
+    v_done := outbox_done(q, p_min_age * 2);
+    delete from outbox_batch b where b.queue = q and b.batch in (
+      select o.batch from outbox_batch o where o.queue = q and o.batch < v_done order by o.batch limit p_slice);
+    get diagnostics v_n = row_count;
+    v_sum := v_sum + v_n;
+    delete from outbox_checkpoint c where c.queue = q and c.checkpoint in (
+      select o.checkpoint from outbox_checkpoint o
+       where o.queue = q
+         and o.checkpoint < (select max(l.checkpoint) from outbox_checkpoint l
+                              where l.queue = q and l.at <= clock_timestamp() - p_min_age * 2)
+       order by o.checkpoint limit p_slice);
+    get diagnostics v_n = row_count;
+    v_sum := v_sum + v_n;
+    delete from outbox_held h where h.id in (
+      select o.id from outbox_held o where o.queue = q and o.batch <= v_done order by o.batch limit p_slice);
+    get diagnostics v_n = row_count;
+    v_sum := v_sum + v_n;
+    delete from outbox_tenure t where t.token in (
+      select o.token from outbox_tenure o
+       where o.queue = q and o.closed_at < clock_timestamp() - p_max_age order by o.opened_at limit p_slice);
+    get diagnostics v_n = row_count;
+    v_sum := v_sum + v_n;
+  end loop;
+
+  -- A cancelled copy keeps its row from being planned for as long as the log holds the row.
+  delete from outbox_held h where h.id in (
+    select o.id from outbox_held o
+     where o.cancelled_at < clock_timestamp() - p_max_age
+       and not exists (select from outbox l where l.queue = o.queue and l.id = o.id) limit p_slice);
+  delete from outbox_dedupe d where (d.queue, d.key) in (
+    select o.queue, o.key from outbox_dedupe o where o.expires_at < clock_timestamp() order by o.expires_at limit p_slice);
+  get diagnostics v_n = row_count;
+  v_sum := v_sum + v_n;
+  delete from outbox_receipt r where r.task_id in (
+    select o.task_id from outbox_receipt o
+     where greatest(o.acked_at, o.once_at) < clock_timestamp() - p_max_age limit p_slice);
+  return v_sum;
+end
+$$;
