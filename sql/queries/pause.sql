@@ -1,0 +1,2 @@
+-- Stops a queue.
+select /*schema.*/outbox_pause($1, $2);

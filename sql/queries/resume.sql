@@ -1,0 +1,2 @@
+-- Lets a queue go on.
+select /*schema.*/outbox_resume($1);

@@ -1,0 +1,2 @@
+-- This moment, to compare with later.
+select pg_current_snapshot()::text;

@@ -1,0 +1,2 @@
+-- The sealed segments that hold rows.
+select /*schema.*/outbox_truncatable();

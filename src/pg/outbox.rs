@@ -1,0 +1,478 @@
+//! What the relay asks of Postgres: one method per statement of `sql/queries`, typed.
+//!
+//! Every method is one round trip and one transaction. An error says nothing about whether the statement took effect:
+//! the relay treats it as an uncertain event and opens its queues again.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::messages::{BatchRows, Header};
+use super::{Database, Listener, sql};
+use crate::batch::Marker;
+use crate::fault::Fault;
+
+/// The outbox of one schema of one database.
+#[derive(Clone)]
+pub struct Outbox {
+    database: Database,
+    sql: std::sync::Arc<sql::Queries>,
+}
+
+/// Where a statement of the wake loop runs.
+pub enum Session<'a> {
+    /// The session that listens: it alone can keep the bell.
+    Listening(&'a Listener),
+    /// Any connection of the pool.
+    Pooled,
+}
+
+/// What one call of [`Outbox::work`] asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask {
+    /// Whether rows wait in the log, by the reader's three ranges.
+    pub rows: bool,
+    /// Whether the log names queues that nobody knows.
+    pub discover: bool,
+    /// Try to become the keeper of the bell.
+    pub keep: bool,
+    /// For how many seconds commits shall ring; 0: not at all. `None` leaves the bell alone.
+    pub bell: Option<i64>,
+}
+
+/// The answer about one queue.
+#[derive(Debug, Clone)]
+pub struct QueueWork {
+    /// Its name.
+    pub queue: String,
+    /// The newest ledger number; `None` before the queue was ever opened.
+    pub newest: Option<i64>,
+    /// The newest checkpoint's position.
+    pub reached: Option<i64>,
+    /// The relay of its current tenure.
+    pub owner: Option<String>,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// How often an operator resumed it.
+    pub resumes: i32,
+    /// Whether rows wait; `None` if it was not asked.
+    pub rows: Option<bool>,
+    /// For how long one of them has waited.
+    pub waiting: Duration,
+    /// When the next held row is due.
+    pub due: Option<Instant>,
+}
+
+/// The answer to [`Outbox::work`].
+#[derive(Debug, Clone, Default)]
+pub struct Work {
+    /// By name.
+    pub queues: Vec<QueueWork>,
+    /// Whether this call became the keeper of the bell.
+    pub keeper: bool,
+    /// Whether a commit would ring now.
+    pub armed: bool,
+    /// How full the server's notification queue is, 0 to 1.
+    pub notify_usage: f64,
+}
+
+/// The answer to [`Outbox::plan`].
+#[derive(Debug)]
+pub enum Plan {
+    /// A batch is in the ledger; `more`: its tick has rows left.
+    Batch {
+        /// The batch.
+        rows: BatchRows,
+        /// Plan again at once.
+        more: bool,
+    },
+    /// Nothing to plan.
+    Idle,
+    /// Another relay holds the queue at this moment.
+    Busy,
+    /// An operator paused the queue.
+    Paused,
+    /// The ledger is not where this relay believes it to be.
+    Open,
+}
+
+/// What to plan.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanRequest<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// The tenure under which it was opened.
+    pub tenure: Uuid,
+    /// The newest ledger number that this relay knows.
+    pub last: i64,
+    /// `log` or `ids`.
+    pub kind: &'a str,
+    /// This relay.
+    pub relay: &'a str,
+    /// At most so many rows.
+    pub max_rows: i32,
+    /// At most so many bytes (a single row always fits).
+    pub max_bytes: i64,
+}
+
+/// What to open.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenRequest<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// The new tenure.
+    pub token: Uuid,
+    /// Server, DB and key, without credentials.
+    pub destination: &'a str,
+    /// Run id and replication id of the dataset that was observed.
+    pub incarnation: &'a str,
+    /// The marker that was observed.
+    pub seen: Option<Marker>,
+    /// This relay.
+    pub relay: &'a str,
+    /// After a loss, what was dispatched longer ago is not sent again.
+    pub horizon: Duration,
+}
+
+/// The answer to [`Outbox::open`].
+#[derive(Debug, Clone)]
+pub enum Opening {
+    /// The tenure is durable.
+    Opened(Opened),
+    /// An operator paused the queue; nothing was written.
+    Paused,
+    /// The destination is new and nobody has decided where it starts; nothing was written.
+    Moved,
+}
+
+/// A tenure that Postgres knows.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// What of the observed marker is believed.
+    pub trusted: i64,
+    /// Batches at or below need no messages.
+    pub done: i64,
+    /// The newest ledger number.
+    pub newest: i64,
+    /// Why: first, kept, `rolled_back`, missing, unknown or adopted.
+    pub cause: String,
+}
+
+/// Who this database is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// What is wrong with its transaction ids or row ids, in a sentence.
+    pub wrong: Option<String>,
+    /// Part of every marker's field.
+    pub installation: Uuid,
+    /// Above zero, NOTIFY would make PREPARE TRANSACTION fail.
+    pub max_prepared: i64,
+}
+
+/// Numbers of one queue for operators.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct QueueGauge {
+    /// Its name.
+    pub queue: String,
+    /// Rows that are not dispatched, held rows excluded.
+    pub pending: i64,
+    /// Whether `pending` is an estimate (above 10,000).
+    pub estimated: bool,
+    /// The age of the oldest of them, in milliseconds.
+    pub oldest_ms: Option<i64>,
+    /// Rows that wait for a time.
+    pub held: i64,
+    /// Rows that cannot be published or were given up.
+    pub dead: i64,
+    /// The newest ledger number.
+    pub newest: Option<i64>,
+    /// The newest checkpoint's position.
+    pub reached: Option<i64>,
+    /// Whether an operator paused it,
+    pub paused: bool,
+    /// and why.
+    pub reason: Option<String>,
+    /// Why a relay stopped it by itself,
+    pub stopped_reason: Option<String>,
+    /// which one,
+    pub stopped_by: Option<String>,
+    /// and when.
+    pub stopped_at: Option<Timestamp>,
+    /// The relay that planned last.
+    pub relay: Option<String>,
+}
+
+/// A time span that may be negative, in milliseconds from `now`.
+fn instant(now: Instant, ms: i64) -> Option<Instant> {
+    let span = Duration::from_millis(ms.unsigned_abs());
+    if ms >= 0 { now.checked_add(span) } else { Some(now.checked_sub(span).unwrap_or(now)) }
+}
+
+impl Outbox {
+    /// The outbox in `schema`.
+    pub fn new(database: Database, schema: &str) -> Self {
+        Self { database, sql: std::sync::Arc::new(sql::Queries::new(schema)) }
+    }
+
+    /// What there is to do.
+    pub async fn work(&self, session: Session<'_>, ask: Ask) -> Result<Work, Fault> {
+        let params: [sql::Param<'_>; 4] =
+            [(&ask.rows, Type::BOOL), (&ask.discover, Type::BOOL), (&ask.keep, Type::BOOL), (&ask.bell, Type::INT8)];
+        let rows = match session {
+            Session::Listening(listener) => listener.statement("work", &self.sql.work, &params).await?,
+            Session::Pooled => self.database.statement("work", &self.sql.work, &params).await?,
+        };
+        let now = Instant::now();
+        let mut work = Work::default();
+        for row in rows {
+            let Some(queue) = row.get::<_, Option<String>>(0) else {
+                work.keeper = row.get(9);
+                work.armed = row.get(10);
+                work.notify_usage = row.get(11);
+                continue;
+            };
+            let waiting = row.get::<_, Option<i64>>(7).unwrap_or(0).max(0).unsigned_abs();
+            work.queues.push(QueueWork {
+                queue,
+                newest: row.get(1),
+                reached: row.get(2),
+                owner: row.get(3),
+                paused: row.get(4),
+                resumes: row.get(5),
+                rows: row.get(6),
+                waiting: Duration::from_millis(waiting),
+                due: row.get::<_, Option<i64>>(8).and_then(|ms| instant(now, ms)),
+            });
+        }
+        Ok(work)
+    }
+
+    /// Decides the next batch and commits it to the ledger.
+    pub async fn plan(&self, ask: PlanRequest<'_>) -> Result<Plan, Fault> {
+        let rows = self
+            .database
+            .transaction(
+                "plan",
+                &self.sql.plan,
+                &[
+                    (&ask.queue, Type::TEXT),
+                    (&ask.tenure, Type::UUID),
+                    (&ask.last, Type::INT8),
+                    (&ask.kind, Type::TEXT),
+                    (&ask.relay, Type::TEXT),
+                    (&ask.max_rows, Type::INT4),
+                    (&ask.max_bytes, Type::INT8),
+                ],
+            )
+            .await?;
+        let status = rows.first().map(|row| row.get::<_, String>(0)).unwrap_or_default();
+        match status.as_str() {
+            "planned" | "more" => {
+                let more = status == "more";
+                let rows = BatchRows::new(rows).ok_or_else(|| missing("plan"))?;
+                Ok(Plan::Batch { rows, more })
+            }
+            "idle" => Ok(Plan::Idle),
+            "busy" => Ok(Plan::Busy),
+            "paused" => Ok(Plan::Paused),
+            "open" => Ok(Plan::Open),
+            _ => Err(missing("plan")),
+        }
+    }
+
+    /// The messages of a batch of the ledger, again; `None` if the ledger does not hold it.
+    pub async fn read(&self, queue: &str, batch: i64) -> Result<Option<BatchRows>, Fault> {
+        let rows =
+            self.database.statement("read", &self.sql.read, &[(&queue, Type::TEXT), (&batch, Type::INT8)]).await?;
+        Ok(BatchRows::new(rows))
+    }
+
+    /// Begins a tenure; durable when this returns.
+    pub async fn open(&self, ask: OpenRequest<'_>) -> Result<Opening, Fault> {
+        let seen = ask.seen.map(|marker| marker.tenure);
+        let position = ask.seen.map(|marker| marker.position);
+        let rows = self
+            .database
+            .statement(
+                "open",
+                &self.sql.open,
+                &[
+                    (&ask.queue, Type::TEXT),
+                    (&ask.token, Type::UUID),
+                    (&ask.destination, Type::TEXT),
+                    (&ask.incarnation, Type::TEXT),
+                    (&seen, Type::UUID),
+                    (&position, Type::INT8),
+                    (&ask.relay, Type::TEXT),
+                    (&ask.horizon.as_secs_f64(), Type::FLOAT8),
+                ],
+            )
+            .await?;
+        let row = one(&rows, "open")?;
+        match row.get::<_, &str>(0) {
+            "opened" => Ok(Opening::Opened(Opened {
+                trusted: row.get(1),
+                done: row.get(2),
+                newest: row.get(3),
+                cause: row.get(4),
+            })),
+            "paused" => Ok(Opening::Paused),
+            "moved" => Ok(Opening::Moved),
+            _ => Err(missing("open")),
+        }
+    }
+
+    /// Copies how far the markers have come into Postgres, where something changed.
+    pub async fn mark(&self, queues: &[&str], tenures: &[Uuid], positions: &[i64]) -> Result<(), Fault> {
+        let params: [sql::Param<'_>; 3] =
+            [(&queues, Type::TEXT_ARRAY), (&tenures, Type::UUID_ARRAY), (&positions, Type::INT8_ARRAY)];
+        self.database.statement("mark", &self.sql.mark, &params).await.map(drop)
+    }
+
+    /// Puts full copies of rows that cannot be published into `outbox_dead`; repeating it changes nothing.
+    pub async fn bury(&self, queue: &str, batch: i64, rejects: &[(i64, Fault)]) -> Result<(), Fault> {
+        let ids: Vec<i64> = rejects.iter().map(|(id, _)| *id).collect();
+        let classes: Vec<&str> = rejects.iter().map(|(_, fault)| fault.reason().class).collect();
+        let errors: Vec<&str> = rejects.iter().map(|(_, fault)| fault.reason().message.as_str()).collect();
+        let params: [sql::Param<'_>; 5] = [
+            (&queue, Type::TEXT),
+            (&batch, Type::INT8),
+            (&ids, Type::INT8_ARRAY),
+            (&classes, Type::TEXT_ARRAY),
+            (&errors, Type::TEXT_ARRAY),
+        ];
+        self.database.statement("bury", &self.sql.bury, &params).await.map(drop)
+    }
+
+    /// Whether a transaction is open that may have inserted while the bell said "awake".
+    pub async fn bell_waits(&self, listener: &Listener) -> Result<bool, Fault> {
+        let rows = listener.statement("bell_waits", &self.sql.bell_waits, &[]).await?;
+        Ok(one(&rows, "bell_waits")?.get(0))
+    }
+
+    /// Gives up the affinity of a relay that stops in good order.
+    pub async fn release(&self, relay: &str) -> Result<(), Fault> {
+        self.database.statement("release", &self.sql.release, &[(&relay, Type::TEXT)]).await.map(drop)
+    }
+
+    /// Records why this relay stopped a queue by itself; `None` clears it.
+    pub async fn stopped(&self, queue: &str, reason: Option<&str>, relay: &str) -> Result<(), Fault> {
+        let params: [sql::Param<'_>; 3] = [(&queue, Type::TEXT), (&reason, Type::TEXT), (&relay, Type::TEXT)];
+        self.database.statement("stopped", &self.sql.stopped, &params).await.map(drop)
+    }
+
+    /// Who this database is, and whether its ids are its own.
+    pub async fn identity(&self) -> Result<Identity, Fault> {
+        let rows = self.database.statement("identity", &self.sql.identity, &[]).await?;
+        let row = one(&rows, "identity")?;
+        let installation: Option<Uuid> = row.get(1);
+        Ok(Identity { wrong: row.get(0), installation: installation.unwrap_or_default(), max_prepared: row.get(2) })
+    }
+
+    /// Numbers of every queue, by name.
+    pub async fn gauge(&self) -> Result<Vec<QueueGauge>, Fault> {
+        let rows = self.database.statement("gauge", &self.sql.gauge, &[]).await?;
+        Ok(rows.iter().map(queue_gauge).collect())
+    }
+
+    /// Lets producers move on to the next segment if it is time; `moved`, `full` or nothing.
+    pub async fn rotate(&self, min_age: Duration, size: i64) -> Result<Option<String>, Fault> {
+        let params: [sql::Param<'_>; 2] = [(&min_age.as_secs_f64(), Type::FLOAT8), (&size, Type::INT8)];
+        let rows = self.database.statement("rotate", &self.sql.rotate, &params).await?;
+        Ok(one(&rows, "rotate")?.get(0))
+    }
+
+    /// The sealed segments that hold rows, oldest first.
+    pub async fn truncatable(&self) -> Result<Vec<i32>, Fault> {
+        let rows = self.database.statement("truncatable", &self.sql.truncatable, &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Empties a sealed segment if nobody needs it: `truncated`, `moved` or `needed`.
+    pub async fn truncate(&self, segment: i32, min_age: Duration, max_age: Duration) -> Result<String, Fault> {
+        let (min, max) = (min_age.as_secs_f64(), max_age.as_secs_f64());
+        let params: [sql::Param<'_>; 3] = [(&segment, Type::INT4), (&min, Type::FLOAT8), (&max, Type::FLOAT8)];
+        let rows = self.database.statement("truncate", &self.sql.truncate, &params).await?;
+        Ok(one(&rows, "truncate")?.get(0))
+    }
+
+    /// Deletes what nobody needs any more, at most `slice` rows of each kind; how many went.
+    pub async fn trim(&self, min_age: Duration, max_age: Duration, slice: i32) -> Result<i64, Fault> {
+        let (min, max) = (min_age.as_secs_f64(), max_age.as_secs_f64());
+        let params: [sql::Param<'_>; 3] = [(&min, Type::FLOAT8), (&max, Type::FLOAT8), (&slice, Type::INT4)];
+        let rows = self.database.statement("trim", &self.sql.trim, &params).await?;
+        Ok(one(&rows, "trim")?.get(0))
+    }
+
+    /// This moment, to compare with later.
+    pub async fn snapshot(&self) -> Result<String, Fault> {
+        let rows = self.database.statement("snapshot", &self.sql.snapshot, &[]).await?;
+        Ok(one(&rows, "snapshot")?.get(0))
+    }
+
+    /// The queues that hold a row from before `snapshot` that is not known to be dispatched.
+    pub async fn undispatched(&self, snapshot: &str) -> Result<Vec<String>, Fault> {
+        let rows = self.database.statement("undispatched", &self.sql.undispatched, &[(&snapshot, Type::TEXT)]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Stops a queue; `false`: there is no such queue.
+    pub async fn pause(&self, queue: &str, reason: Option<&str>) -> Result<bool, Fault> {
+        let params: [sql::Param<'_>; 2] = [(&queue, Type::TEXT), (&reason, Type::TEXT)];
+        let rows = self.database.statement("pause", &self.sql.pause, &params).await?;
+        Ok(one(&rows, "pause")?.get(0))
+    }
+
+    /// Lets a queue go on; `false`: there is no such queue.
+    pub async fn resume(&self, queue: &str) -> Result<bool, Fault> {
+        let rows = self.database.statement("resume", &self.sql.resume, &[(&queue, Type::TEXT)]).await?;
+        Ok(one(&rows, "resume")?.get(0))
+    }
+
+    /// Decides where a queue starts at a new destination: the ledger number, or `None` if there is no such queue.
+    pub async fn relocate(&self, queue: &str, resend: bool) -> Result<Option<i64>, Fault> {
+        let params: [sql::Param<'_>; 2] = [(&queue, Type::TEXT), (&resend, Type::BOOL)];
+        let rows = self.database.statement("move", &self.sql.relocate, &params).await?;
+        Ok(rows.first().and_then(|row| row.get(0)))
+    }
+}
+
+fn queue_gauge(row: &Row) -> QueueGauge {
+    QueueGauge {
+        queue: row.get(0),
+        pending: row.get(1),
+        estimated: row.get(2),
+        oldest_ms: row.get(3),
+        held: row.get(4),
+        dead: row.get(5),
+        newest: row.get(6),
+        reached: row.get(7),
+        paused: row.get(8),
+        reason: row.get(9),
+        stopped_reason: row.get(10),
+        stopped_by: row.get(11),
+        stopped_at: row.get(12),
+        relay: row.get(13),
+    }
+}
+
+fn one<'a>(rows: &'a [Row], statement: &str) -> Result<&'a Row, Fault> {
+    rows.first().ok_or_else(|| missing(statement))
+}
+
+fn missing(statement: &str) -> Fault {
+    Fault::retry(
+        "protocol",
+        format!("the statement `{statement}` gave no answer; is the schema of another version? run `outboxd migrate check`"),
+    )
+}
+
+impl Header {
+    /// From the first row of `read` or `plan`.
+    pub(super) fn from_row(row: &Row) -> Option<Self> {
+        Some(Self { batch: row.get::<_, Option<i64>>(1)?, at: row.get::<_, Option<Timestamp>>(2)?, rows: row.get(3) })
+    }
+}

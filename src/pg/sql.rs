@@ -1,0 +1,64 @@
+//! The relay's statements, from `sql/queries`, with the schema filled in.
+
+use tokio_postgres::types::{ToSql, Type};
+
+/// A parameter and its type: statements are not prepared, so the type is said.
+pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// An identifier, quoted.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+macro_rules! queries {
+    ($($name:ident = $file:literal),* $(,)?) => {
+        /// The text of every statement.
+        pub(super) struct Queries {
+            $(pub(super) $name: String,)*
+        }
+
+        impl Queries {
+            /// For the outbox in `schema`.
+            pub(super) fn new(schema: &str) -> Self {
+                let prefix = format!("{}.", quote(schema));
+                let fill = |text: &str| text.replace("/*schema.*/", &prefix);
+                Self { $($name: fill(include_str!(concat!("../../sql/queries/", $file, ".sql"))),)* }
+            }
+        }
+    };
+}
+
+queries! {
+    bell_waits = "bell_waits",
+    bury = "bury",
+    gauge = "gauge",
+    identity = "identity",
+    mark = "mark",
+    open = "open",
+    pause = "pause",
+    plan = "plan",
+    read = "read",
+    release = "release",
+    relocate = "move",
+    resume = "resume",
+    rotate = "rotate",
+    snapshot = "snapshot",
+    stopped = "stopped",
+    trim = "trim",
+    truncatable = "truncatable",
+    truncate = "truncate",
+    undispatched = "undispatched",
+    work = "work",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statement_names_the_schema_that_was_asked_for() {
+        let queries = Queries::new("My \"Schema\"");
+        assert!(queries.plan.contains("from \"My \"\"Schema\"\"\".outbox_plan("));
+        assert!(!queries.plan.contains("/*schema"));
+    }
+}

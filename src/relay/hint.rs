@@ -1,0 +1,106 @@
+//! What the wake loop tells a lane about its queue.
+
+use std::time::{Duration, Instant};
+
+/// The newest answer about one queue. A lane compares it with what it has done since.
+#[derive(Debug, Clone)]
+pub(crate) struct Hint {
+    /// When the question was sent: whatever the lane planned later than this, the answer does not know.
+    pub(crate) asked: Instant,
+    /// The newest ledger number; `None` before the queue was ever opened.
+    pub(crate) newest: Option<i64>,
+    /// The newest checkpoint's position.
+    pub(crate) reached: Option<i64>,
+    /// The relay of the queue's current tenure; empty if it stopped in good order.
+    pub(crate) owner: String,
+    /// Whether an operator paused the queue.
+    pub(crate) paused: bool,
+    /// How often an operator resumed it.
+    pub(crate) resumes: i32,
+    /// Whether rows wait in the log.
+    pub(crate) rows: bool,
+    /// For how long one of them has waited.
+    pub(crate) waiting: Duration,
+    /// When the next held row is due; in the past if it is overdue.
+    pub(crate) due: Option<Instant>,
+    /// Since when Redis has stood behind the ledger with nobody to see to it.
+    pub(crate) stranded: Option<Instant>,
+}
+
+/// What a lane plans next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The next rows of the log.
+    Log,
+    /// Held rows that are due.
+    Ids,
+}
+
+impl Kind {
+    /// As the ledger spells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Ids => "ids",
+        }
+    }
+}
+
+impl Hint {
+    /// A queue of which nothing is known yet.
+    pub(crate) fn unknown(now: Instant) -> Self {
+        Self {
+            asked: now,
+            newest: None,
+            reached: None,
+            owner: String::new(),
+            paused: false,
+            resumes: 0,
+            rows: false,
+            waiting: Duration::ZERO,
+            due: None,
+            stranded: None,
+        }
+    }
+
+    /// Whether a relay that does not hold the queue should take it now.
+    ///
+    /// Its own queues, and those that nobody holds, it takes at once. Another's it leaves alone until something has
+    /// waited for `patience`: its holder is there and busy, or it is gone.
+    pub(crate) fn calls(&self, relay: &str, patience: Duration, now: Instant) -> bool {
+        if self.paused {
+            return false;
+        }
+        let patience = if self.owner.is_empty() || self.owner == relay { Duration::ZERO } else { patience };
+        let overdue = |since: Option<Instant>| since.is_some_and(|at| at + patience <= now);
+        (self.rows && self.waiting >= patience) || overdue(self.due) || overdue(self.stranded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn waiting(owner: &str, waiting: Duration) -> Hint {
+        Hint { rows: true, waiting, owner: owner.to_owned(), ..Hint::unknown(Instant::now()) }
+    }
+
+    #[test]
+    fn a_relay_takes_its_own_queue_and_an_abandoned_one_at_once() {
+        assert!(waiting("me", Duration::ZERO).calls("me", PATIENCE, Instant::now()));
+        assert!(waiting("", Duration::ZERO).calls("me", PATIENCE, Instant::now()));
+    }
+
+    #[test]
+    fn another_relays_queue_is_taken_only_after_its_rows_have_waited() {
+        assert!(!waiting("other", Duration::from_millis(999)).calls("me", PATIENCE, Instant::now()));
+        assert!(waiting("other", PATIENCE).calls("me", PATIENCE, Instant::now()));
+    }
+
+    #[test]
+    fn a_paused_queue_calls_nobody() {
+        assert!(!Hint { paused: true, ..waiting("me", PATIENCE) }.calls("me", PATIENCE, Instant::now()));
+    }
+}
