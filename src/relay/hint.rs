@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 /// The newest answer about one queue. A lane compares it with what it has done since.
 #[derive(Debug, Clone)]
 pub(crate) struct Hint {
-    /// When the question was sent: whatever the lane planned later than this, the answer does not know.
+    /// When `rows` was asked for: whatever the lane planned later than this, the answer does not know.
     pub(crate) asked: Instant,
+    /// When `due` was asked for.
+    pub(crate) due_asked: Instant,
     /// The newest ledger number; `None` before the queue was ever opened.
     pub(crate) newest: Option<i64>,
     /// The newest checkpoint's position.
@@ -51,6 +53,7 @@ impl Hint {
     pub(crate) fn unknown(now: Instant) -> Self {
         Self {
             asked: now,
+            due_asked: now,
             newest: None,
             reached: None,
             owner: String::new(),

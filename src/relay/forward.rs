@@ -1,0 +1,265 @@
+//! A row's way forward, for as long as the queue is open: catch up with the ledger, then plan and publish.
+
+use std::time::Instant;
+
+use super::encode::{Parcel, encode};
+use super::hint::Kind;
+use super::lane::{Lane, Left};
+use super::open::Standing;
+use super::publish::{self, Published};
+use super::route::Route;
+use super::shared::State;
+use super::window::Window;
+use crate::batch::Marker;
+use crate::broker::Link;
+use crate::failpoint;
+use crate::fault::Fault;
+use crate::pg::{Plan, PlanRequest};
+
+/// An open queue.
+pub(crate) struct Forward<'a> {
+    lane: &'a mut Lane,
+    route: &'a Route,
+    link: &'a Link,
+    /// What Redis has confirmed.
+    marker: Marker,
+    /// The newest ledger number that this relay knows; above the marker's position while a batch is under way.
+    last: i64,
+    window: Window,
+    /// When the last plan came back: a hint that was asked for earlier does not count.
+    planned_at: Instant,
+    /// Plan again without waiting for a hint.
+    again: Option<Kind>,
+    /// What was planned last, so that neither the log nor the held rows starve the other.
+    turn: Kind,
+}
+
+/// What came of a plan.
+enum Outcome {
+    /// A batch, encoded; and whether to plan again without waiting for a hint.
+    Parcel(Parcel, bool),
+    /// Nothing to plan, or not now.
+    Nothing,
+    /// Another relay opened the queue, or an operator paused it.
+    Left,
+}
+
+/// A plan and when it was asked for.
+struct Planned {
+    kind: Kind,
+    asked: Instant,
+    outcome: Outcome,
+}
+
+impl<'a> Forward<'a> {
+    pub(crate) fn new(lane: &'a mut Lane, route: &'a Route, link: &'a Link, standing: &Standing) -> Self {
+        Self {
+            window: Window::new(route),
+            lane,
+            route,
+            link,
+            marker: standing.marker,
+            last: standing.ledger.newest,
+            planned_at: Instant::now(),
+            again: Some(Kind::Log),
+            turn: Kind::Ids,
+        }
+    }
+
+    /// Runs until the queue must be left.
+    pub(crate) async fn run(mut self, standing: &Standing) -> Result<Left, Fault> {
+        self.window.look(self.route, self.link).await?;
+        if let Some(left) = self.catch_up(standing).await? {
+            return Ok(left);
+        }
+        let mut ready: Option<Parcel> = None;
+        loop {
+            if ready.is_none() {
+                if let Some(left) = self.leaving() {
+                    return Ok(left);
+                }
+                if self.next().is_none() {
+                    self.rest().await?;
+                    continue;
+                }
+            }
+            let kind = if self.stopping() { None } else { self.next() };
+            let room = self.window.room(ready.as_ref().map_or(0, |parcel| parcel.pushes.len()));
+            if ready.is_none() && room == 0 {
+                self.wait_for_room().await?;
+                continue;
+            }
+            let parcel = ready.take();
+            let kind = kind.filter(|_| room > 0);
+            // Both at once; the order in Redis is kept, because a batch waits here until the one before has arrived.
+            let (planned, published) = tokio::join!(self.plan(kind, room), self.publish(parcel.as_ref()));
+            if let Some(published) = published? {
+                self.arrived(published);
+            }
+            let Some(planned) = planned? else { continue };
+            self.planned_at = planned.asked;
+            self.turn = planned.kind;
+            match planned.outcome {
+                Outcome::Parcel(parcel, again) => {
+                    self.last = parcel.batch;
+                    self.again = again.then_some(planned.kind);
+                    ready = Some(parcel);
+                }
+                Outcome::Nothing => self.again = None,
+                Outcome::Left => return Ok(Left::Gone),
+            }
+        }
+    }
+
+    /// Sends again what the ledger holds above the trusted position, in order.
+    async fn catch_up(&mut self, standing: &Standing) -> Result<Option<Left>, Fault> {
+        let ledger = &standing.ledger;
+        if ledger.done > self.marker.position {
+            let published = publish::pass(self.route, self.link, self.marker, ledger.done).await?;
+            self.arrived(published);
+        }
+        let shared = self.lane.shared.clone();
+        let queue = self.route.settings.queue.as_str();
+        for batch in ledger.done + 1..=ledger.newest {
+            while self.window.room(0) == 0 {
+                if let Some(left) = self.leaving() {
+                    return Ok(Some(left));
+                }
+                self.wait_for_room().await?;
+            }
+            if let Some(left) = self.leaving() {
+                return Ok(Some(left));
+            }
+            let rows = shared.outbox.read(queue, batch).await?.ok_or_else(|| {
+                Fault::retry("postgres_ledger", format!("queue {queue:?}: the ledger has no batch {batch} any more"))
+            })?;
+            let parcel = encode(&self.route.format, &rows);
+            let published = publish::publish(&shared, self.route, self.link, self.marker, &parcel).await?;
+            shared.metrics.replayed(queue, u64::try_from(parcel.pushes.len()).unwrap_or(u64::MAX));
+            self.arrived(published);
+        }
+        if ledger.newest > ledger.done {
+            tracing::info!(event = "queue.caught_up", queue, from = ledger.done, to = ledger.newest);
+        }
+        Ok(None)
+    }
+
+    /// What to plan next, if there is a reason.
+    fn next(&self) -> Option<Kind> {
+        let hint = self.lane.hints.borrow();
+        let due = hint.due_asked > self.planned_at && hint.due.is_some_and(|at| at <= Instant::now());
+        let due = due || self.again == Some(Kind::Ids);
+        let log = self.again == Some(Kind::Log) || (hint.asked > self.planned_at && hint.rows);
+        match (log, due) {
+            (true, true) => Some(if self.turn == Kind::Log { Kind::Ids } else { Kind::Log }),
+            (true, false) => Some(Kind::Log),
+            (false, true) => Some(Kind::Ids),
+            (false, false) => None,
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.lane.shared.stop.is_cancelled()
+    }
+
+    fn leaving(&self) -> Option<Left> {
+        if self.stopping() {
+            Some(Left::Stopping)
+        } else if self.route.is_stale(&self.lane.shared.config()) {
+            Some(Left::Changed)
+        } else {
+            None
+        }
+    }
+
+    /// Waits for a hint, a doubt about Redis, another configuration or the end.
+    async fn rest(&mut self) -> Result<(), Fault> {
+        self.lane.post.set_state(State::Open);
+        let lane = &mut *self.lane;
+        tokio::select! {
+            changed = lane.hints.changed() => {
+                if changed.is_err() {
+                    return Err(Fault::retry("stopping", "the wake loop has ended"));
+                }
+                let paused = lane.hints.borrow_and_update().paused;
+                if paused {
+                    // The plan says so too; asking it makes the queue leave in one place only.
+                    self.again = Some(Kind::Log);
+                }
+            }
+            () = lane.post.doubt.notified() => {
+                return Err(doubt(self.route));
+            }
+            _ = lane.config.changed() => {}
+            () = lane.shared.stop.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    async fn wait_for_room(&mut self) -> Result<(), Fault> {
+        self.lane.post.set_state(State::Full);
+        let pause = self.window.pause();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.lane.post.doubt.notified() => {
+                return Err(doubt(self.route));
+            }
+            () = self.lane.shared.stop.cancelled() => return Ok(()),
+        }
+        self.window.look(self.route, self.link).await?;
+        self.lane.shared.metrics.queue_depth(&self.lane.queue, self.window.depth());
+        if self.window.room(0) > 0 {
+            self.lane.post.set_state(State::Open);
+        }
+        Ok(())
+    }
+
+    /// Plans one batch and encodes it.
+    async fn plan(&self, kind: Option<Kind>, room: u64) -> Result<Option<Planned>, Fault> {
+        let Some(kind) = kind else { return Ok(None) };
+        let shared = &self.lane.shared;
+        let settings = shared.config().relay.clone();
+        let max_rows = i32::try_from(room.min(u64::from(settings.batch_size))).unwrap_or(i32::MAX);
+        let ask = PlanRequest {
+            queue: &self.lane.queue,
+            tenure: self.marker.tenure,
+            last: self.last,
+            kind: kind.name(),
+            relay: &shared.id,
+            max_rows,
+            max_bytes: i64::try_from(settings.batch_bytes.bytes()).unwrap_or(i64::MAX),
+        };
+        let asked = Instant::now();
+        failpoint::hit("plan.before");
+        let plan = shared.outbox.plan(ask).await?;
+        failpoint::hit("plan.committed");
+        let outcome = match plan {
+            Plan::Batch { rows, more } => {
+                shared.metrics.batch_rows(rows.len());
+                // A tick that filled half a batch is over, but its queue is not quiet.
+                let again = more || rows.header.rows > max_rows / 2;
+                Outcome::Parcel(encode(&self.route.format, &rows), again)
+            }
+            Plan::Idle | Plan::Busy => Outcome::Nothing,
+            Plan::Paused | Plan::Open => Outcome::Left,
+        };
+        Ok(Some(Planned { kind, asked, outcome }))
+    }
+
+    async fn publish(&self, parcel: Option<&Parcel>) -> Result<Option<Published>, Fault> {
+        let Some(parcel) = parcel else { return Ok(None) };
+        publish::publish(&self.lane.shared, self.route, self.link, self.marker, parcel).await.map(Some)
+    }
+
+    fn arrived(&mut self, published: Published) {
+        self.marker = published.marker;
+        self.lane.post.set_marker(Some(published.marker));
+        self.window.saw(published.depth, published.rows);
+        self.lane.shared.metrics.queue_depth(&self.lane.queue, self.window.depth());
+    }
+}
+
+fn doubt(route: &Route) -> Fault {
+    let queue = &route.settings.queue;
+    Fault::retry("marker_doubt", format!("queue {queue:?}: its marker on {} is not where it was left", route.destination))
+}

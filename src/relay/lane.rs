@@ -1,0 +1,175 @@
+//! One queue's corridor: plan, encode, publish, in a straight line; and back in through `open` after anything uncertain.
+//!
+//! A lane is a task of its own with a Redis connection of its own: whatever happens to one queue, another does not
+//! notice. While a batch is on its way to Redis the next one is planned; it is never published before the other arrived.
+
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::backoff::Backoff;
+use super::forward::Forward;
+use super::hint::Hint;
+use super::open;
+use super::route::Route;
+use super::shared::{Post, Shared, State};
+use super::window;
+use crate::config::Config;
+use crate::fault::Fault;
+
+use std::sync::Arc;
+
+/// Why a lane left a queue that it had open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The relay stops.
+    Stopping,
+    /// The configuration of the queue changed: open again by the new one.
+    Changed,
+    /// Another relay opened it, or an operator paused it: wait until there is a reason to come back.
+    Gone,
+}
+
+/// One queue's lane.
+pub(crate) struct Lane {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: String,
+    pub(crate) hints: watch::Receiver<Hint>,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) post: Arc<Post>,
+}
+
+impl Lane {
+    /// Runs until the relay stops.
+    pub(crate) async fn run(mut self) {
+        let config = self.shared.config();
+        let mut pace = Backoff::new(config.relay.retry_min.get(), config.relay.retry_max.get());
+        let mut called = false;
+        while called || self.called().await {
+            called = false;
+            let served = self.serve(&mut pace).await;
+            self.post.set_marker(None);
+            match served {
+                Ok(Left::Stopping) => break,
+                Ok(Left::Changed) => called = true,
+                Ok(Left::Gone) => {}
+                Err(Fault::Halt(reason)) => {
+                    let fault = Fault::Halt(reason);
+                    self.halted(&fault).await;
+                    called = !self.shared.stop.is_cancelled();
+                }
+                Err(fault) => {
+                    called = true;
+                    self.wait(&fault, &mut pace).await;
+                    if self.shared.stop.is_cancelled() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.post.set_state(State::Idle);
+    }
+
+    /// Waits until there is a reason to take the queue; `false` when the relay stops.
+    async fn called(&mut self) -> bool {
+        // Drawn once per wait, so that two relays that see the same row do not come at the same moment.
+        let patience = self.shared.config().relay.takeover_after.get().mul_f64(1.0 + fastrand::f64() / 2.0);
+        loop {
+            if self.shared.stop.is_cancelled() {
+                return false;
+            }
+            let hint = self.hints.borrow_and_update().clone();
+            self.post.set_state(if hint.paused { State::Paused } else { State::Idle });
+            if hint.calls(&self.shared.id, patience, Instant::now()) {
+                return true;
+            }
+            tokio::select! {
+                changed = self.hints.changed() => if changed.is_err() { return false },
+                () = self.shared.stop.cancelled() => return false,
+            }
+        }
+    }
+
+    /// Takes the queue and serves it until it must be left.
+    async fn serve(&mut self, pace: &mut Backoff) -> Result<Left, Fault> {
+        self.post.set_state(State::Opening);
+        let route = Route::new(&self.shared, &self.queue)?;
+        let target = route.settings.redis.clone();
+        let result = self.serve_by(&route, pace).await;
+        if let Err(fault) = &result
+            && is_of_redis(fault)
+        {
+            self.shared.targets.failed(&target, fault, &self.shared.metrics);
+        }
+        result
+    }
+
+    async fn serve_by(&mut self, route: &Route, pace: &mut Backoff) -> Result<Left, Fault> {
+        let shared = self.shared.clone();
+        let link = route.target.connect().await?;
+        let owner = self.hints.borrow().owner.clone();
+        if owner != shared.id && !owner.is_empty() && window::is_full(route, &link).await? {
+            // Its rows wait because the window is full, not because their relay is gone.
+            tokio::time::sleep(shared.config().relay.takeover_after.get()).await;
+            return Ok(Left::Gone);
+        }
+        let Some(standing) = open::open(&shared, route, &link).await? else {
+            return Ok(Left::Gone);
+        };
+        shared.targets.worked(&route.settings.redis, &shared.metrics);
+        shared.outbox.stopped(&self.queue, None, &shared.id).await?;
+        self.post.set_marker(Some(standing.marker));
+        self.post.set_state(State::Open);
+        open::settle(&shared, &standing).await;
+        pace.reset();
+        Forward::new(self, route, &link, &standing).run(&standing).await
+    }
+
+    /// The servers or the network are at fault: says so, waits.
+    async fn wait(&mut self, fault: &Fault, pace: &mut Backoff) {
+        let reason = fault.reason();
+        self.post.set_state(State::Waiting);
+        self.shared.metrics.failed(&self.queue, reason.class);
+        let pause = pace.step();
+        tracing::info!(event = "queue.retry", queue = self.queue, class = reason.class, reason = %reason.message,
+            after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.shared.stop.cancelled() => {}
+        }
+    }
+
+    /// Only an operator can mend it: says so, and waits for `queue resume` or another configuration.
+    async fn halted(&mut self, fault: &Fault) {
+        let reason = fault.reason();
+        self.post.set_state(State::Stopped);
+        self.shared.metrics.failed(&self.queue, reason.class);
+        tracing::error!(event = "queue.halted", queue = self.queue, class = reason.class, reason = %reason.message,
+            next = format!("mend the cause, then run `outboxd queue resume {}`", self.queue));
+        // Best effort: the log has it, and this relay does not touch the queue either way.
+        let text = format!("{}: {}", reason.class, reason.message);
+        if let Err(fault) = self.shared.outbox.stopped(&self.queue, Some(&text), &self.shared.id).await {
+            tracing::warn!(event = "queue.halt_unrecorded", queue = self.queue, reason = %fault);
+        }
+        let resumes = self.hints.borrow().resumes;
+        self.config.mark_unchanged();
+        loop {
+            tokio::select! {
+                changed = self.hints.changed() => {
+                    if changed.is_err() || self.hints.borrow().resumes != resumes {
+                        break;
+                    }
+                }
+                changed = self.config.changed() => if changed.is_ok() { break },
+                () = self.shared.stop.cancelled() => return,
+            }
+        }
+        tracing::info!(event = "queue.resumed", queue = self.queue);
+    }
+}
+
+/// Whether a fault tells about Redis: those of Postgres carry their own prefix.
+fn is_of_redis(fault: &Fault) -> bool {
+    let class = fault.reason().class;
+    !class.starts_with("postgres") && !class.starts_with("marker_") && !matches!(class, "config" | "moved" | "wrongtype" | "contended")
+}

@@ -1,0 +1,114 @@
+//! Once a second, one read of all markers of every Redis target: is Redis where the ledger says it is?
+//!
+//! A lane that holds its queue is told when its marker is not where it left it, and opens again. A queue that nobody
+//! holds and whose marker stands below the newest ledger number is stranded: its relay died after a plan, or Redis lost
+//! something while nobody was there. An empty list is never evidence of anything.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::hint::Hint;
+use super::route::Route;
+use super::shared::{Shared, State};
+use super::wake::Hints;
+use crate::batch::Marker;
+use crate::broker::{self, Link};
+use crate::fault::Fault;
+
+/// The looks of one relay, one connection per target.
+pub(crate) struct Looks {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) hints: Arc<Hints>,
+}
+
+/// One queue in a look.
+struct Subject {
+    queue: String,
+    route: Route,
+    hint: Hint,
+    /// What its lane held before the look was sent.
+    held: Option<Marker>,
+}
+
+impl Looks {
+    /// Runs until the relay stops.
+    pub(crate) async fn run(self) {
+        let mut links: HashMap<String, Link> = HashMap::new();
+        loop {
+            let pause = self.shared.config().relay.idle_look.get();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.shared.stop.cancelled() => return,
+            }
+            // Targets side by side: one that does not answer must not delay the look at another.
+            let looks = self.subjects().into_iter().map(|(target, subjects)| {
+                let link = links.remove(&target);
+                async move { (target.clone(), self.look(&target, link, &subjects).await) }
+            });
+            let looked: Vec<_> = futures_util::future::join_all(looks).await;
+            links.extend(looked.into_iter().filter_map(|(target, link)| Some((target, link?))));
+        }
+    }
+
+    /// The known queues by target. A queue whose configuration is wrong is its lane's affair.
+    fn subjects(&self) -> BTreeMap<String, Vec<Subject>> {
+        let mut targets: BTreeMap<String, Vec<Subject>> = BTreeMap::new();
+        for (queue, hint) in self.hints.all() {
+            if let Ok(route) = Route::new(&self.shared, &queue) {
+                let held = self.shared.board.post(&queue).marker();
+                targets.entry(route.settings.redis.clone()).or_default().push(Subject { queue, route, hint, held });
+            }
+        }
+        targets
+    }
+
+    /// Looks at one target; the connection, if it still works.
+    async fn look(&self, target: &str, link: Option<Link>, subjects: &[Subject]) -> Option<Link> {
+        let result = self.try_look(link, subjects).await;
+        match result {
+            Ok(link) => {
+                self.shared.targets.worked(target, &self.shared.metrics);
+                Some(link)
+            }
+            Err(fault) => {
+                self.shared.targets.failed(target, &fault, &self.shared.metrics);
+                None
+            }
+        }
+    }
+
+    async fn try_look(&self, link: Option<Link>, subjects: &[Subject]) -> Result<Link, Fault> {
+        let Some(first) = subjects.first() else { return Err(Fault::retry("unused", "no queue goes there")) };
+        let link = match link {
+            Some(link) => link,
+            None => first.route.target.connect().await?,
+        };
+        let spots: Vec<_> = subjects.iter().map(|subject| subject.route.spot()).collect();
+        let look = broker::look(&link, &spots).await?;
+        for (subject, found) in subjects.iter().zip(&look.markers) {
+            // A marker key that cannot be read is its lane's affair: it opens and says what is wrong.
+            let marker = found.as_ref().ok().and_then(|found| found.marker);
+            self.judge(subject, marker);
+        }
+        Ok(link)
+    }
+
+    fn judge(&self, subject: &Subject, marker: Option<Marker>) {
+        let post = self.shared.board.post(&subject.queue);
+        if let Some(held) = subject.held {
+            let there = marker.is_some_and(|now| now.tenure == held.tenure && now.position >= held.position);
+            // Only if the lane still holds that tenure: it may have opened another one since.
+            if !there && post.marker().is_some_and(|now| now.tenure == held.tenure) {
+                tracing::warn!(event = "queue.doubt", queue = subject.queue, held = %held,
+                    found = marker.map(|now| now.to_string()), "Redis does not stand where it was left");
+                post.doubt.notify_one();
+            }
+            return;
+        }
+        let newest = subject.hint.newest.unwrap_or(0);
+        let behind = newest > 0 && marker.is_none_or(|now| now.position < newest);
+        let idle = post.state() == State::Idle && !subject.hint.paused;
+        self.hints.set_stranded(&subject.queue, behind && idle);
+    }
+}
+

@@ -1,0 +1,174 @@
+//! The corridor: a row's way from a commit in Postgres to a list in Redis, in walking order.
+//!
+//! [`wake`] notices that rows are there and hints their queue's [`lane`]. The lane [`open`]s the queue, then goes
+//! [`forward`]: a plan in Postgres says what batch *n* is, for ever; [`encode`] turns its rows into messages;
+//! [`publish`] moves Redis from *n-1* to *n* in one script, within the [`window`]. Nothing is written to Postgres
+//! afterwards: [`mark`] copies the markers' positions there once a second. After anything uncertain the lane goes back
+//! to [`open`], the only way in. Beside the corridor, [`look`] asks Redis once a second whether it still stands where it
+//! was left, [`rotate`] empties segments, [`gauge`] counts.
+
+mod backoff;
+mod bell;
+mod encode;
+mod forward;
+mod gauge;
+mod hint;
+mod lane;
+mod look;
+mod mark;
+mod open;
+mod publish;
+mod rotate;
+mod route;
+mod shared;
+mod wake;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Confirm, Doorbell};
+use crate::fault::Fault;
+use crate::pg::{ListenUrl, Outbox};
+use crate::telemetry::{Health, Metrics};
+use shared::{Board, Shared, Targets};
+use wake::{Hints, Wake};
+
+/// What a relay is made of.
+pub struct Parts {
+    /// The configuration; a new value is taken up while running.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Postgres.
+    pub outbox: Outbox,
+    /// Opens the session that listens; `None`: rows wait for the poll.
+    pub listen: Option<ListenUrl>,
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// Liveness and readiness.
+    pub health: Health,
+    /// This relay's name.
+    pub id: String,
+    /// What `/api/v1/status` shows.
+    pub status: watch::Sender<serde_json::Value>,
+    /// Ends the relay in good order: what is planned is published, within `relay.drain_timeout`.
+    pub stop: CancellationToken,
+}
+
+/// Relays until told to stop.
+///
+/// Fails only before it begins: if Postgres cannot be reached, or if this database is not the one that its ids are from.
+pub async fn run(parts: Parts) -> Result<(), Fault> {
+    let identity = parts.outbox.identity().await?;
+    foreign_ids(identity.wrong.as_deref())?;
+    let config = parts.config.borrow().clone();
+    say_what_differs(&config, identity.max_prepared, parts.listen.is_some());
+
+    let shared = Arc::new(Shared {
+        config: parts.config.clone(),
+        outbox: parts.outbox,
+        metrics: parts.metrics,
+        id: parts.id,
+        installation: identity.installation,
+        targets: Targets::default(),
+        board: Board::default(),
+        kick: Notify::new(),
+        stop: parts.stop,
+    });
+    let hints = Arc::new(Hints::default());
+    let lanes = TaskTracker::new();
+    let wake = Wake {
+        shared: shared.clone(),
+        config: parts.config,
+        lanes: lanes.clone(),
+        health: parts.health.clone(),
+        hints: hints.clone(),
+        listen: parts.listen,
+        bell_allowed: bell_allowed(&config, identity.max_prepared),
+    };
+    let chores = TaskTracker::new();
+    chores.spawn(look::Looks { shared: shared.clone(), hints }.run());
+    chores.spawn(mark::run(shared.clone()));
+    chores.spawn(rotate::run(shared.clone()));
+    chores.spawn(gauge::run(shared.clone(), parts.status));
+    chores.close();
+    parts.health.ready();
+    tracing::info!(event = "relay.ready", relay = shared.id, installation = %shared.installation);
+
+    wake.run().await;
+    lanes.close();
+    let bound = shared.config().relay.drain_timeout.get();
+    let drained = tokio::time::timeout(bound, finish(&shared, &lanes, &chores)).await.is_ok();
+    tracing::info!(event = "relay.stopped", drained);
+    Ok(())
+}
+
+/// Waits for what is under way, then says how far it came.
+async fn finish(shared: &Shared, lanes: &TaskTracker, chores: &TaskTracker) {
+    // Before the lanes let go of their tenures: afterwards nobody knows how far they came.
+    let positions = async {
+        let mut written = HashMap::new();
+        while !lanes.is_empty() {
+            let _tried: Result<(), Fault> = mark::mark(shared, &mut written).await;
+            tokio::select! {
+                () = lanes.wait() => {}
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+        }
+    };
+    positions.await;
+    chores.wait().await;
+    // Others take its queues at once; if it fails, they do after a second.
+    let _tried: Result<(), Fault> = shared.outbox.release(&shared.id).await;
+}
+
+/// Refuses a database whose stored transaction ids are another's.
+fn foreign_ids(wrong: Option<&str>) -> Result<(), Fault> {
+    match wrong {
+        None => Ok(()),
+        Some(what) => Err(Fault::halt(
+            "postgres_identity",
+            format!("{what}. Relaying would pass rows by or send them twice; run `outboxd repair` against this database first"),
+        )),
+    }
+}
+
+/// Asked again at every new session: a database may be replaced while the relay runs.
+async fn identity(shared: &Shared) -> Result<(), Fault> {
+    let identity = shared.outbox.identity().await?;
+    foreign_ids(identity.wrong.as_deref())?;
+    if identity.installation != shared.installation {
+        return Err(Fault::halt(
+            "postgres_identity",
+            format!("the database now holds the outbox {}, not {}; restart the relay if that is meant", identity.installation, shared.installation),
+        ));
+    }
+    Ok(())
+}
+
+fn bell_allowed(config: &Config, max_prepared: i64) -> bool {
+    match config.database.doorbell {
+        Doorbell::On => true,
+        Doorbell::Off => false,
+        Doorbell::Auto => max_prepared == 0,
+    }
+}
+
+fn say_what_differs(config: &Config, max_prepared: i64, listening: bool) {
+    if listening && !bell_allowed(config, max_prepared) {
+        tracing::info!(event = "bell.unused", max_prepared_transactions = max_prepared,
+            "the doorbell is not used (a transaction that has issued NOTIFY cannot be prepared); rows wait for the poll; \
+             set database.doorbell = \"on\" if no producer uses PREPARE TRANSACTION");
+    }
+    for (queue, settings) in config.all_queues() {
+        if settings.confirm != Confirm::None {
+            tracing::info!(event = "confirm.as_none", queue, confirm = ?settings.confirm,
+                "consumption is not tracked yet: after Redis lost its data, everything dispatched within \
+                 relay.replay_horizon is sent again, as with confirm = \"none\"");
+        }
+    }
+}

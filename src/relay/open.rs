@@ -1,0 +1,107 @@
+//! The one way back in after anything uncertain: observe, begin a tenure, set the marker, send again what is above it.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::backoff::Backoff;
+use super::route::Route;
+use super::shared::Shared;
+use crate::batch::Marker;
+use crate::broker::{self, Link, Opened};
+use crate::failpoint;
+use crate::fault::Fault;
+use crate::pg::{self, OpenRequest, Opening};
+
+/// A queue that this relay has opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    /// The tenure, and the position from which batches are sent again.
+    pub(crate) marker: Marker,
+    /// What Postgres said when the tenure began.
+    pub(crate) ledger: pg::Opened,
+}
+
+/// Opens a queue; `None` if an operator paused it.
+///
+/// The tenure is durable in Postgres before Redis sees it, and Redis takes it only if its marker is still what was
+/// observed, in the same life of the same dataset. Whatever fails in between is harmless: the next opening closes the
+/// tenure, and a command that comes late finds another marker.
+pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<Option<Standing>, Fault> {
+    let queue = route.settings.queue.as_str();
+    let spot = route.spot();
+    let mut pace = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
+    for _ in 0..8 {
+        let observed = broker::observe(link, spot.marker, spot.field).await?;
+        failpoint::hit("open.observed");
+        let token = Uuid::new_v4();
+        let incarnation = observed.server.incarnation.to_string();
+        let ask = OpenRequest {
+            queue,
+            token,
+            destination: &route.destination,
+            incarnation: &incarnation,
+            seen: observed.found.marker,
+            relay: &shared.id,
+            horizon: shared.config().relay.replay_horizon.get(),
+        };
+        let ledger = match shared.outbox.open(ask).await? {
+            Opening::Opened(ledger) => ledger,
+            Opening::Paused => return Ok(None),
+            Opening::Moved => return Err(moved(route)),
+        };
+        failpoint::hit("open.committed");
+        let marker = Marker { tenure: token, position: ledger.trusted };
+        match broker::open(link, spot.marker, spot.field, observed.found.value.as_deref(), &marker).await? {
+            Opened::Ok(now) if now == observed.server.incarnation => {
+                failpoint::hit("open.done");
+                report(shared, queue, observed.found.marker, &ledger);
+                return Ok(Some(Standing { marker, ledger }));
+            }
+            Opened::Ok(_) | Opened::Stale(_) => tokio::time::sleep(pace.step()).await,
+        }
+    }
+    Err(Fault::retry(
+        "contended",
+        format!("queue {queue:?}: its marker on {} changes faster than it can be opened; does another relay with the same \
+                 database write there?", route.destination),
+    ))
+}
+
+/// Waits for what live workers still hold in memory, if a dataset was lost.
+pub(crate) async fn settle(shared: &Shared, standing: &Standing) {
+    if is_loss(&standing.ledger) && standing.ledger.newest > standing.ledger.done {
+        tokio::select! {
+            () = tokio::time::sleep(shared.config().relay.replay_settle.get()) => {}
+            () = shared.stop.cancelled() => {}
+        }
+    }
+}
+
+fn is_loss(ledger: &pg::Opened) -> bool {
+    matches!(ledger.cause.as_str(), "missing" | "unknown")
+}
+
+fn report(shared: &Shared, queue: &str, seen: Option<Marker>, ledger: &pg::Opened) {
+    shared.metrics.tenure_opened(queue, &ledger.cause);
+    let seen = seen.map(|marker| marker.position);
+    if is_loss(ledger) || ledger.cause == "rolled_back" {
+        tracing::warn!(event = "queue.loss", queue, cause = ledger.cause, seen, trusted = ledger.trusted,
+            done = ledger.done, newest = ledger.newest, "Redis has lost tasks of this queue; they are sent again");
+    }
+    tracing::info!(event = "queue.opened", queue, cause = ledger.cause, seen, trusted = ledger.trusted,
+        done = ledger.done, newest = ledger.newest);
+}
+
+fn moved(route: &Route) -> Fault {
+    let queue = &route.settings.queue;
+    Fault::halt(
+        "moved",
+        format!(
+            "queue {queue:?} now goes to {}, but its last destination had not taken every batch; decide with \
+             `outboxd queue move {queue} --resend` (send what it may not have got to the new one) or \
+             `outboxd queue move {queue} --skip` (what was planned for the old one stays there)",
+            route.destination
+        ),
+    )
+}

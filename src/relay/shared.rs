@@ -1,0 +1,166 @@
+//! What every stage of the relay may know: the configuration, the servers, and what the lanes say of themselves.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::batch::Marker;
+use crate::broker::Target;
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::pg::Outbox;
+use crate::telemetry::Metrics;
+
+/// One per process.
+pub(crate) struct Shared {
+    /// The newest configuration that was accepted.
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    /// Postgres.
+    pub(crate) outbox: Outbox,
+    /// Numbers.
+    pub(crate) metrics: Arc<Metrics>,
+    /// This relay's name, as the ledger shows it.
+    pub(crate) id: String,
+    /// Which database this is: part of every marker's field.
+    pub(crate) installation: Uuid,
+    /// Redis.
+    pub(crate) targets: Targets,
+    /// What the lanes say of themselves, by queue.
+    pub(crate) board: Board,
+    /// Wakes the wake loop.
+    pub(crate) kick: Notify,
+    /// Ends everything in good order.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Shared {
+    /// The configuration of this moment.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+}
+
+/// A poisoned lock holds plain values that are replaced whole: they are as good as ever.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The named Redis targets. Says once that one is down, and once that it is back.
+#[derive(Default)]
+pub(crate) struct Targets {
+    known: Mutex<HashMap<String, (crate::config::RedisSettings, Target)>>,
+    down: Mutex<HashSet<String>>,
+}
+
+impl Targets {
+    /// The target of that name, made anew when its settings have changed.
+    pub(crate) fn get(&self, name: &str, config: &Config) -> Result<Target, Fault> {
+        let Some(settings) = config.redis.get(name) else {
+            return Err(Fault::halt(
+                "config",
+                format!("no Redis target is named {name:?}; add [redis.{name}] or correct the queue's `redis` setting"),
+            ));
+        };
+        let mut known = lock(&self.known);
+        if let Some((old, target)) = known.get(name)
+            && old == settings
+        {
+            return Ok(target.clone());
+        }
+        let (connect, response) = (settings.connect_timeout.get(), settings.response_timeout.get());
+        let target = Target::new(name, settings.url.secret(), connect, response)?;
+        known.insert(name.to_owned(), (settings.clone(), target.clone()));
+        Ok(target)
+    }
+
+    /// A lane or a look could not reach it. The first one says so.
+    pub(crate) fn failed(&self, name: &str, fault: &Fault, metrics: &Metrics) {
+        metrics.redis_up(name, false);
+        if lock(&self.down).insert(name.to_owned()) {
+            let reason = fault.reason();
+            tracing::warn!(event = "redis.down", target = name, class = reason.class, reason = %reason.message,
+                "Redis cannot be used; tasks wait in Postgres");
+        }
+    }
+
+    /// It answered.
+    pub(crate) fn worked(&self, name: &str, metrics: &Metrics) {
+        metrics.redis_up(name, true);
+        if lock(&self.down).remove(name) {
+            tracing::info!(event = "redis.up", target = name, "Redis can be used again");
+        }
+    }
+}
+
+/// What a lane is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// Nothing to do, or another relay's.
+    Idle,
+    /// On the way back in after anything uncertain.
+    Opening,
+    /// Open: plans and publishes.
+    Open,
+    /// The window is full.
+    Full,
+    /// The server is at fault: waits and tries again.
+    Waiting,
+    /// Only an operator can mend it.
+    Stopped,
+    /// An operator paused it.
+    Paused,
+}
+
+/// What one lane says of itself.
+#[derive(Debug)]
+pub(crate) struct Post {
+    standing: Mutex<(State, Option<Marker>)>,
+    /// Tells the lane that Redis does not stand where the lane believes it to.
+    pub(crate) doubt: Notify,
+}
+
+impl Post {
+    fn new() -> Self {
+        Self { standing: Mutex::new((State::Idle, None)), doubt: Notify::new() }
+    }
+
+    /// What the lane is doing.
+    pub(crate) fn state(&self) -> State {
+        lock(&self.standing).0
+    }
+
+    /// The tenure that it holds, and the position that Redis has confirmed under it.
+    pub(crate) fn marker(&self) -> Option<Marker> {
+        lock(&self.standing).1
+    }
+
+    /// Says what the lane is doing now.
+    pub(crate) fn set_state(&self, state: State) {
+        lock(&self.standing).0 = state;
+    }
+
+    /// Says what Redis has confirmed; `None` when the lane holds no tenure.
+    pub(crate) fn set_marker(&self, marker: Option<Marker>) {
+        lock(&self.standing).1 = marker;
+    }
+}
+
+/// The lanes' posts, by queue.
+#[derive(Default)]
+pub(crate) struct Board(Mutex<BTreeMap<String, Arc<Post>>>);
+
+impl Board {
+    /// The post of a queue, made if need be.
+    pub(crate) fn post(&self, queue: &str) -> Arc<Post> {
+        lock(&self.0).entry(queue.to_owned()).or_insert_with(|| Arc::new(Post::new())).clone()
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> Vec<(String, Arc<Post>)> {
+        lock(&self.0).iter().map(|(queue, post)| (queue.clone(), post.clone())).collect()
+    }
+}

@@ -1,0 +1,240 @@
+//! When to look for rows: rung by the doorbell, by a timer for held rows, by a poll that backs off.
+//!
+//! The bell is for latency only. While a relay is awake it polls and nobody rings. After a linger without rows its
+//! keeper sets the bell and then, in a later transaction, waits until nobody is left who may have inserted while it
+//! still said "awake"; one more look, and it sleeps until somebody rings. What is missed for any reason is found by the
+//! fallback poll, which also renews the bell's deadline.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+
+use super::backoff::Backoff;
+use super::bell::{Bell, Next, Seen};
+use super::hint::Hint;
+use super::lane::Lane;
+use super::shared::{Shared, State};
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::pg::{Ask, Listener, Notice, QueueWork, Session, Work};
+use tokio_util::task::TaskTracker;
+
+/// The wake loop: one per relay.
+pub(crate) struct Wake {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) lanes: TaskTracker,
+    pub(crate) health: crate::telemetry::Health,
+    /// The hints that the lanes listen to, by queue.
+    pub(crate) hints: Arc<Hints>,
+    /// Opens the session that listens; `None`: there is none, and rows wait for the poll.
+    pub(crate) listen: Option<crate::pg::ListenUrl>,
+    /// Whether the bell may be used on this server.
+    pub(crate) bell_allowed: bool,
+}
+
+/// The sending side of every lane's hints.
+#[derive(Default)]
+pub(crate) struct Hints(std::sync::Mutex<HashMap<String, watch::Sender<Hint>>>);
+
+impl Hints {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<String, watch::Sender<Hint>>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Every queue's newest hint.
+    pub(crate) fn all(&self) -> Vec<(String, Hint)> {
+        self.map().iter().map(|(queue, hint)| (queue.clone(), hint.borrow().clone())).collect()
+    }
+
+    /// Says since when Redis has stood behind a queue's ledger.
+    pub(crate) fn set_stranded(&self, queue: &str, stranded: bool) {
+        if let Some(hint) = self.map().get(queue) {
+            hint.send_if_modified(|hint| {
+                let was = hint.stranded;
+                hint.stranded = stranded.then(|| was.unwrap_or_else(Instant::now));
+                hint.stranded.is_some()
+            });
+        }
+    }
+}
+
+/// A session that listens, and what it hears.
+struct Ears {
+    listener: Listener,
+    notices: mpsc::Receiver<Notice>,
+}
+
+impl Wake {
+    /// Runs until the relay stops. Postgres going away and coming back is its business.
+    pub(crate) async fn run(self) {
+        let config = self.shared.config();
+        let mut pace = Backoff::new(config.relay.retry_min.get(), config.relay.retry_max.get());
+        let mut down = false;
+        while !self.shared.stop.is_cancelled() {
+            let result = self.session(&mut down, &mut pace).await;
+            let Err(fault) = result else { break };
+            self.shared.metrics.postgres_up(false);
+            self.health.postgres(false);
+            if !std::mem::replace(&mut down, true) {
+                let reason = fault.reason();
+                tracing::warn!(event = "postgres.down", class = reason.class, reason = %reason.message,
+                    "Postgres cannot be used; the relay tries again");
+            }
+            self.health.beat();
+            tokio::select! {
+                () = tokio::time::sleep(pace.step()) => {}
+                () = self.shared.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// From connecting to the loss of the connection.
+    async fn session(&self, down: &mut bool, pace: &mut Backoff) -> Result<(), Fault> {
+        let mut ears = match &self.listen {
+            Some(url) => {
+                let (listener, notices) = url.connect().await?;
+                Some(Ears { listener, notices })
+            }
+            None => None,
+        };
+        super::identity(&self.shared).await?;
+        let result = self.watch(&mut ears, down, pace).await;
+        if result.is_ok()
+            && let Some(ears) = &ears
+        {
+            // Nobody listens any more: let commits be silent until another relay takes the bell.
+            let ask = Ask { bell: Some(0), ..Ask::default() };
+            let _gone: Result<Work, Fault> = self.shared.outbox.work(Session::Listening(&ears.listener), ask).await;
+        }
+        result
+    }
+
+    async fn watch(&self, ears: &mut Option<Ears>, down: &mut bool, pace: &mut Backoff) -> Result<(), Fault> {
+        let mut bell = Bell::new(ears.is_some(), self.bell_allowed, Instant::now());
+        loop {
+            if self.shared.stop.is_cancelled() {
+                return Ok(());
+            }
+            let settings = self.shared.config().relay.clone();
+            let ask = bell.ask(&settings, Instant::now());
+            let asked = Instant::now();
+            let work = self.ask(ears.as_ref(), ask).await?;
+            self.health.beat();
+            if std::mem::replace(down, false) {
+                tracing::info!(event = "postgres.up", "Postgres can be used again");
+            }
+            pace.reset();
+            self.shared.metrics.postgres_up(true);
+            self.health.postgres(true);
+            let seen = self.tell(&work, asked);
+            let armed = bell.answered(ask, &work, seen, Instant::now());
+            self.shared.metrics.doorbell_armed(armed);
+
+            match bell.next(&settings, Instant::now()) {
+                Next::Look => {}
+                Next::AskWhoWaits => {
+                    let Some(ears) = ears.as_mut() else { continue };
+                    let waits = self.shared.outbox.bell_waits(&ears.listener).await?;
+                    if let Some(pause) = bell.waits(waits) {
+                        let rung = self.sleep(Some(ears), Instant::now() + pause).await?;
+                        bell.woke(rung, Instant::now());
+                    }
+                }
+                Next::Sleep { until, asleep } => {
+                    if asleep && bell.fell_asleep() {
+                        tracing::debug!(event = "relay.asleep");
+                    }
+                    let rung = self.sleep(ears.as_mut(), until).await?;
+                    bell.woke(rung, Instant::now());
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, ears: Option<&Ears>, ask: Ask) -> Result<Work, Fault> {
+        let session = ears.map_or(Session::Pooled, |ears| Session::Listening(&ears.listener));
+        self.shared.outbox.work(session, ask).await
+    }
+
+    /// Until the time, a ring, a kick or the end; whether it was a ring or a kick.
+    async fn sleep(&self, ears: Option<&mut Ears>, until: Instant) -> Result<bool, Fault> {
+        let ring = async {
+            match ears {
+                Some(ears) => ears.notices.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let cause = tokio::select! {
+            notice = ring => match notice {
+                Some(Notice::Notified) => {
+                    self.shared.metrics.notified();
+                    "bell"
+                }
+                Some(Notice::Lost(fault)) => return Err(fault),
+                None => return Err(Fault::retry("postgres_closed", "the LISTEN connection is gone")),
+            },
+            () = self.shared.kick.notified() => "kick",
+            () = tokio::time::sleep_until(until.into()) => "timer",
+            () = self.shared.stop.cancelled() => return Ok(false),
+        };
+        self.shared.metrics.woke(cause);
+        Ok(cause != "timer")
+    }
+
+    /// Tells every lane, and sums up what there is to do.
+    fn tell(&self, work: &Work, asked: Instant) -> Seen {
+        let now = Instant::now();
+        let mut seen = Seen::default();
+        for queue in &work.queues {
+            let state = self.tell_one(queue, asked);
+            if queue.paused {
+                continue;
+            }
+            let overdue = queue.due.is_some_and(|at| at <= now);
+            if !overdue {
+                seen.due = [seen.due, queue.due].into_iter().flatten().min();
+            }
+            if queue.rows == Some(true) || overdue {
+                let ours = queue.owner.as_ref().is_none_or(|owner| owner.is_empty() || *owner == self.shared.id);
+                // A lane that waits for Redis, for room or for an operator goes on by itself: looking does not help it.
+                seen.busy |= state == State::Open || (state == State::Idle && ours);
+                seen.foreign |= state == State::Idle && !ours;
+            }
+        }
+        seen
+    }
+
+    fn tell_one(&self, queue: &QueueWork, asked: Instant) -> State {
+        let mut map = self.hints.map();
+        let sender = map.entry(queue.queue.clone()).or_insert_with(|| {
+            let (sender, hints) = watch::channel(Hint::unknown(asked));
+            let lane = Lane {
+                shared: self.shared.clone(),
+                queue: queue.queue.clone(),
+                hints,
+                config: self.config.clone(),
+                post: self.shared.board.post(&queue.queue),
+            };
+            self.lanes.spawn(lane.run());
+            sender
+        });
+        sender.send_modify(|hint| {
+            hint.newest = queue.newest;
+            hint.reached = queue.reached;
+            hint.owner = queue.owner.clone().unwrap_or_default();
+            hint.paused = queue.paused;
+            hint.resumes = queue.resumes;
+            hint.due = queue.due;
+            hint.due_asked = asked;
+            if let Some(rows) = queue.rows {
+                hint.rows = rows;
+                hint.waiting = queue.waiting;
+                hint.asked = asked;
+            }
+        });
+        self.shared.board.post(&queue.queue).state()
+    }
+}
