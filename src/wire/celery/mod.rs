@@ -1,0 +1,181 @@
+//! Celery's task messages, protocol 2, as Celery 5.7 writes them over the Redis transport of kombu.
+//!
+//! Keys (with `P` = `key_prefix`, kombu's `global_keyprefix`, and `Q` = the queue):
+//!
+//! - `PQ`: list, priority step 0. `LPUSH` to add; workers `BRPOP`.
+//! - `PQ\x06\x16<n>`: list, one for each further priority step `n`. Level `l` goes to the largest step at or below `l`.
+//!
+//! A message names its queue in `properties.delivery_info.routing_key`, *without* the prefix: kombu's client adds that
+//! to every key by itself, also when it restores a message. `delivery_tag` is the task's id, so that `HEXISTS unacked
+//! <task id>` tells whether a worker holds it; `properties.priority` is the level, because a restore chooses by it.
+//!
+//! Args and kwargs are spliced as text. `ignore_result` is null, which is what Celery's `send_task` writes and means
+//! "as the task says". `argsrepr` and `kwargsrepr` hold the beginning of the JSON text, for logs and Flower.
+
+mod finished;
+mod headers;
+
+pub use finished::{Finished, check};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::spec::{BodyEncoding, FormatSpec};
+use super::{json, key, malformed};
+use crate::batch::{Entry, Key, KeyKind, Push};
+use crate::fault::Fault;
+use crate::task::Task;
+use headers::Headers;
+
+/// What separates a queue from its priority step in a key.
+const STEP_SEPARATOR: &str = "\u{6}\u{16}";
+
+/// The levels that kombu knows; it clamps others.
+const LEVELS: usize = 10;
+
+/// How much of the arguments' text a message repeats for people. Celery repeats up to 1,024 characters of each.
+const REPR_BYTES: usize = 256;
+
+/// No deeper and no longer than any worker can take. Python gives up near 1,000 levels: measured with Celery 5.7, args
+/// of 450 levels pass and of 900 stop the worker process, again and again, because the message goes back to the list.
+const MAX_DEPTH: usize = 200;
+
+/// Python refuses to read integers of more digits: the worker drops the message, or exits if they are in the headers.
+const MAX_DIGITS: usize = 4300;
+
+/// The end of every body: no callbacks, no error callbacks, no chain, no chord.
+const EMBED: &str = r#", {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]"#;
+
+/// Celery's format for one queue.
+#[derive(Debug, Clone)]
+pub(super) struct Celery {
+    keys: Vec<Key>,
+    /// For each level, the index of its key.
+    step_of: [usize; LEVELS],
+    queue: String,
+    body_encoding: BodyEncoding,
+    /// From the end of `correlation_id` to the level, constant for the queue.
+    delivery: Vec<u8>,
+}
+
+impl Celery {
+    pub(super) fn new(spec: &FormatSpec, queue: &str) -> Result<Self, String> {
+        let base = key::resolve(spec, queue, KeyKind::List)?;
+        let steps = check_steps(queue, &spec.priority_steps)?;
+        let mut keys = vec![base.clone()];
+        for step in steps.iter().skip(1) {
+            let mut name = base.name.clone();
+            name.extend_from_slice(format!("{STEP_SEPARATOR}{step}").as_bytes());
+            keys.push(Key { name, kind: KeyKind::List });
+        }
+        let step_of = std::array::from_fn(|level| steps.iter().rposition(|s| usize::from(*s) <= level).unwrap_or(0));
+        let queue = key::local_name(spec, queue).to_owned();
+        let mut delivery =
+            br#"","reply_to":"","delivery_mode":2,"delivery_info":{"exchange":"","routing_key":"#.to_vec();
+        json::string(&mut delivery, &queue);
+        delivery.extend_from_slice(br#"},"priority":"#);
+        Ok(Self { keys, step_of, queue, body_encoding: spec.body_encoding, delivery })
+    }
+
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    pub(super) fn encode(&self, task: &Task<'_>) -> Result<Push, Fault> {
+        if let Some(body) = task.body {
+            // The message's own priority decides, not the row's: a worker that restores it goes by what it reads.
+            let finished = check(body, &self.queue).map_err(malformed)?;
+            return Ok(self.push(finished.priority, body.to_vec()));
+        }
+        for (column, text) in [("args", task.args), ("kwargs", task.kwargs)] {
+            check_shape(column, text).map_err(malformed)?;
+        }
+        let headers = Headers::read(task.headers).map_err(malformed)?;
+        let level = task.priority.map_or(0, |level| u8::try_from(level.clamp(0, 9)).unwrap_or(0));
+        Ok(self.push(level, self.message(task, &headers, level)))
+    }
+
+    fn push(&self, level: u8, message: Vec<u8>) -> Push {
+        let key = self.step_of.get(usize::from(level)).copied().unwrap_or(0);
+        Push { key, entry: Entry::Left(message) }
+    }
+
+    fn message(&self, task: &Task<'_>, headers: &Headers<'_>, level: u8) -> Vec<u8> {
+        let payload = task.args.len() + task.kwargs.len();
+        let mut out = Vec::with_capacity(1024 + 2 * payload + task.headers.len());
+        out.extend_from_slice(br#"{"body":""#);
+        self.body(&mut out, task);
+        out.extend_from_slice(br#"","content-encoding":"utf-8","content-type":"application/json","headers":{"#);
+        let mut id = [0; 36];
+        let id: &str = task.task_id.hyphenated().encode_lower(&mut id);
+        headers.write(&mut out, task, id);
+        out.extend_from_slice(br#"},"properties":{"correlation_id":""#);
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(&self.delivery);
+        out.push(b'0' + level);
+        out.extend_from_slice(match self.body_encoding {
+            BodyEncoding::Base64 => br#","body_encoding":"base64","delivery_tag":""#,
+            BodyEncoding::Plain => br#","body_encoding":null,"delivery_tag":""#.as_slice(),
+        });
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(br#""}}"#);
+        out
+    }
+
+    /// `[args, kwargs, embed]`, as the inside of a JSON string.
+    fn body(&self, out: &mut Vec<u8>, task: &Task<'_>) {
+        match self.body_encoding {
+            BodyEncoding::Base64 => {
+                let text = ["[", task.args, ", ", task.kwargs, EMBED].concat();
+                let start = out.len();
+                out.resize(start + text.len().div_ceil(3) * 4, 0);
+                // The room is exact, so encoding cannot fail.
+                let written = BASE64.encode_slice(&text, &mut out[start..]).unwrap_or(0);
+                out.truncate(start + written);
+            }
+            BodyEncoding::Plain => {
+                for part in ["[", task.args, ", ", task.kwargs, EMBED] {
+                    json::escape(out, part);
+                }
+            }
+        }
+    }
+}
+
+/// kombu looks levels up by bisection and polls exactly the steps it was given.
+fn check_steps<'a>(queue: &str, steps: &'a [u8]) -> Result<&'a [u8], String> {
+    let ascending = steps.windows(2).all(|pair| pair[0] < pair[1]);
+    if steps.first() == Some(&0) && ascending && steps.last().is_some_and(|last| *last <= 9) {
+        return Ok(steps);
+    }
+    Err(format!(
+        "queue {queue:?}: priority_steps {steps:?} must ascend from 0 to at most 9, as the workers' transport option \
+         of that name does: pass, for example, [0, 3, 6, 9]"
+    ))
+}
+
+/// Refuses what Python's JSON reader or its pickling between a worker's processes cannot take.
+fn check_shape(what: &str, text: &str) -> Result<(), String> {
+    // Short texts can break neither limit.
+    if text.len() <= 2 * MAX_DEPTH {
+        return Ok(());
+    }
+    let shape = json::shape(text);
+    if shape.depth > MAX_DEPTH {
+        return Err(format!(
+            "{what} nest {} levels deep, workers in Python stop at some hundreds and {MAX_DEPTH} is the limit: \
+             pass a flatter value, or its text",
+            shape.depth
+        ));
+    }
+    if shape.digits > MAX_DIGITS {
+        return Err(format!(
+            "{what} hold an integer of {} digits, workers in Python read at most {MAX_DIGITS}: pass it as text",
+            shape.digits
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

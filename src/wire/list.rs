@@ -1,0 +1,81 @@
+//! Our own list format: one JSON object per message. Stable: fields may be added, never changed.
+//!
+//! Key: list `<key_prefix><key>`. With `push = "left"` (the default) consumers take from the right (`BRPOP`, or better
+//! `LMOVE .. RIGHT LEFT` into a list of their own) and get the oldest first; with `push = "right"` they take from the left.
+//!
+//! ```json
+//! {"id": "0190…", "queue": "emails", "task": "send", "args": [1], "kwargs": {"a": 2}, "headers": {"traceparent": "…"},
+//!  "priority": 3, "created_at": "2026-11-22T12:59:01.359858Z", "expires_at": "2026-11-22T13:59:01.000000Z"}
+//! ```
+//!
+//! `id` is the task's id, stable through every replay; `queue` is the outbox's name for the queue, whatever the key.
+//! `priority` and `expires_at` are left out if the row has none. A row with a `body` is pushed as those bytes alone.
+
+use super::spec::{FormatSpec, Side};
+use super::{json, key};
+use crate::batch::{Entry, Key, KeyKind, Push};
+use crate::task::Task;
+
+/// The list format for one queue.
+#[derive(Debug, Clone)]
+pub(super) struct List {
+    keys: [Key; 1],
+    side: Side,
+    /// `","queue":"…","task":`, constant for the queue.
+    queue: Vec<u8>,
+}
+
+impl List {
+    pub(super) fn new(spec: &FormatSpec, queue: &str) -> Result<Self, String> {
+        let keys = [key::resolve(spec, queue, KeyKind::List)?];
+        let mut field = b"\",\"queue\":".to_vec();
+        json::string(&mut field, queue);
+        field.extend_from_slice(b",\"task\":");
+        Ok(Self { keys, side: spec.push, queue: field })
+    }
+
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    pub(super) fn encode(&self, task: &Task<'_>) -> Push {
+        let message = task.body.map_or_else(|| self.message(task), <[u8]>::to_vec);
+        Push { key: 0, entry: self.side.entry(message) }
+    }
+
+    fn message(&self, task: &Task<'_>) -> Vec<u8> {
+        let payload = task.args.len() + task.kwargs.len() + task.headers.len();
+        let mut out = Vec::with_capacity(256 + self.queue.len() + task.name.len() + payload);
+        out.extend_from_slice(b"{\"id\":\"");
+        out.extend_from_slice(task.task_id.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+        out.extend_from_slice(&self.queue);
+        json::string(&mut out, task.name);
+        for (name, text) in [("args", task.args), ("kwargs", task.kwargs), ("headers", task.headers)] {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(text.as_bytes());
+        }
+        if let Some(level) = task.priority {
+            out.extend_from_slice(format!(",\"priority\":{level}").as_bytes());
+        }
+        out.extend_from_slice(b",\"created_at\":\"");
+        json::time(&mut out, task.created_at);
+        if let Some(at) = task.expires_at {
+            out.extend_from_slice(b"\",\"expires_at\":\"");
+            json::time(&mut out, at);
+        }
+        out.extend_from_slice(b"\"}");
+        out
+    }
+}
+
+impl Side {
+    /// A message for this end of a list.
+    pub(super) fn entry(self, message: Vec<u8>) -> Entry {
+        match self {
+            Self::Left => Entry::Left(message),
+            Self::Right => Entry::Right(message),
+        }
+    }
+}

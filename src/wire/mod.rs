@@ -1,0 +1,133 @@
+//! Rows in, script arguments out: one file per format, pure, no I/O.
+//!
+//! A [`Format`] is built once per queue from its settings and then turns each [`Task`] into the [`Push`] that an
+//! unmodified worker expects. One malformed message can stop a fleet of workers, so a format refuses what it cannot
+//! vouch for: the only failure is [`Fault::Reject`], about one message, and its class comes from the closed set
+//! `malformed` and `too_large`. The same row always gives the same bytes, so a replay repeats a message exactly.
+
+pub mod celery;
+mod json;
+mod key;
+mod list;
+mod raw;
+mod spec;
+mod stream;
+
+pub use key::slot_tag;
+pub use spec::{BodyEncoding, FormatName, FormatSpec, Side};
+
+use crate::batch::{Key, Push};
+use crate::fault::Fault;
+use crate::task::Task;
+use celery::Celery;
+use list::List;
+use raw::Raw;
+use stream::Stream;
+
+/// The wire format of one queue, ready to encode.
+#[derive(Debug, Clone)]
+pub struct Format {
+    kind: Kind,
+    max_message_bytes: usize,
+}
+
+/// Which format it is. An enum and not a trait: the set is closed, and the corridor need not know it.
+#[derive(Debug, Clone)]
+enum Kind {
+    Celery(Celery),
+    List(List),
+    Stream(Stream),
+    Raw(Raw),
+}
+
+impl Format {
+    /// Builds the format of one queue. Settings that the named format does not use are ignored.
+    ///
+    /// Fails with a sentence that names the setting, if the settings cannot give a usable key or priority list.
+    pub fn new(spec: &FormatSpec, queue: &str) -> Result<Self, String> {
+        let kind = match spec.name {
+            FormatName::Celery => Kind::Celery(Celery::new(spec, queue)?),
+            FormatName::List => Kind::List(List::new(spec, queue)?),
+            FormatName::Stream => Kind::Stream(Stream::new(spec, queue)?),
+            FormatName::Raw => Kind::Raw(Raw::new(spec, queue)?),
+        };
+        Ok(Self { kind, max_message_bytes: spec.max_message_bytes })
+    }
+
+    /// Every Redis key that the queue may use, in a fixed order. The first decides the slot of the queue's marker.
+    pub fn keys(&self) -> &[Key] {
+        match &self.kind {
+            Kind::Celery(celery) => celery.keys(),
+            Kind::List(list) => list.keys(),
+            Kind::Stream(stream) => stream.keys(),
+            Kind::Raw(raw) => raw.keys(),
+        }
+    }
+
+    /// The consumer group that must exist from the stream's first entry on, if the queue asks for one.
+    pub fn group(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.group(),
+            _ => None,
+        }
+    }
+
+    /// Turns one row into what is pushed. Fails only with [`Fault::Reject`].
+    pub fn encode(&self, task: &Task<'_>) -> Result<Push, Fault> {
+        self.check_size(task)?;
+        check_columns(task)?;
+        match &self.kind {
+            Kind::Celery(celery) => celery.encode(task),
+            Kind::List(list) => Ok(list.encode(task)),
+            Kind::Stream(stream) => Ok(stream.encode(task)),
+            Kind::Raw(raw) => raw.encode(task),
+        }
+    }
+
+    /// The limit is on what the producer wrote, before the format adds its envelope: with a limit on the encoded
+    /// message, base64 alone would refuse rows that the database had accepted.
+    fn check_size(&self, task: &Task<'_>) -> Result<(), Fault> {
+        let size = match task.body {
+            Some(body) => body.len() + task.headers.len(),
+            None => task.args.len() + task.kwargs.len() + task.headers.len(),
+        };
+        if size <= self.max_message_bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "the message has {size} bytes, the queue's max_message_bytes is {}: \
+             store the data elsewhere and pass its id, or raise the limit",
+            self.max_message_bytes
+        );
+        Err(Fault::reject("too_large", message))
+    }
+}
+
+/// A message that no worker could take.
+fn malformed(message: impl Into<String>) -> Fault {
+    Fault::reject("malformed", message)
+}
+
+/// The database has checked the columns' JSON types; two bytes each make sure that what is spliced is what was checked.
+fn check_columns(task: &Task<'_>) -> Result<(), Fault> {
+    if !is_enclosed(task.headers, b'{', b'}') {
+        return Err(malformed("headers are not a JSON object: pass one, such as {\"k\": \"v\"}"));
+    }
+    if task.body.is_some() {
+        return Ok(());
+    }
+    if task.name.is_empty() {
+        return Err(malformed("the row has neither a task name nor a body: pass one of them"));
+    }
+    if !is_enclosed(task.args, b'[', b']') {
+        return Err(malformed("args are not a JSON array: pass one, such as [1, 2]"));
+    }
+    if !is_enclosed(task.kwargs, b'{', b'}') {
+        return Err(malformed("kwargs are not a JSON object: pass one, such as {\"id\": 1}"));
+    }
+    Ok(())
+}
+
+fn is_enclosed(text: &str, first: u8, last: u8) -> bool {
+    text.len() >= 2 && text.as_bytes().first() == Some(&first) && text.as_bytes().last() == Some(&last)
+}
