@@ -1,5 +1,6 @@
 //! A transactional outbox relay: from a commit in PostgreSQL to an unmodified worker behind Redis.
 pub mod batch;
+pub mod broker;
 pub mod fault;
 pub mod task;
 pub mod wire;

@@ -1,0 +1,251 @@
+//! A server as the configuration names it, and one connection to it.
+//!
+//! A [`Link`] is one connection: it is never re-established and no command on it is ever repeated. After a [`Fault`]
+//! drop it and connect again; what the lost command did is found out by opening.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value};
+use rustls::ClientConfig;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::faults;
+use super::tls::{TlsSettings, server_name};
+use crate::fault::Fault;
+
+/// How the connection shows in the server's CLIENT LIST.
+const CLIENT_NAME: &str = "outboxd";
+
+/// A Redis server as the configuration names it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Target(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// For people: `redis "default" at broker:6379/1`.
+    place: Arc<str>,
+    address: Address,
+    db: i64,
+    username: Option<String>,
+    password: Option<SecretString>,
+    tls: Option<TlsSettings>,
+    tls_config: OnceCell<Arc<ClientConfig>>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+#[derive(Debug)]
+enum Address {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+impl Target {
+    /// Reads a URL: `redis://[user][:password]@host[:port][/db]`, `rediss://` for TLS, `unix:///path?db=1&user=..&pass=..`.
+    ///
+    /// Of the query only what other Redis clients use in their URLs counts, the rest is left to them: `db`, and with
+    /// `rediss://` `ssl_ca_certs` (a PEM file that replaces the system's authorities), `ssl_certfile` with `ssl_keyfile`
+    /// (a client certificate) and `ssl_cert_reqs=none`, which, like the fragment `#insecure`, encrypts without checking
+    /// who answers. Certificates are checked otherwise, and read once per target.
+    ///
+    /// `name` is the target's name in the configuration. `connect_timeout` bounds reaching the server and TLS,
+    /// `response_timeout` every reply, from the call on. The error is a [`Fault::Halt`] of class `config`.
+    pub fn new(name: &str, url: &SecretString, connect_timeout: Duration, response_timeout: Duration) -> Result<Self, Fault> {
+        let wrong = |what: &str| Fault::halt("config", format!("`url` of redis {name:?}: {what}; expected redis://[user:password@]host[:port][/db]"));
+        let parsed = redis::parse_redis_url(url.expose_secret()).ok_or_else(|| wrong("it is not a Redis URL"))?;
+        let query = |key: &str| parsed.query_pairs().find(|(k, _)| k == key).map(|(_, v)| v.into_owned());
+        let info = parsed.clone().into_connection_info().map_err(|error| wrong(&error.to_string()))?;
+        let (address, tls) = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => (Address::Tcp(host.to_ascii_lowercase(), *port), None),
+            ConnectionAddr::TcpTls { host, port, insecure, .. } => {
+                let tls = tls_settings(*insecure, query).map_err(|what| wrong(&what))?;
+                (Address::Tcp(host.to_ascii_lowercase(), *port), Some(tls))
+            }
+            ConnectionAddr::Unix(path) => (Address::Unix(path.clone()), None),
+            _ => return Err(wrong("outboxd cannot connect to such an address")),
+        };
+        let settings = info.redis_settings();
+        let db = match query("db") {
+            Some(text) => text.parse().map_err(|_| wrong("`db` must be a number"))?,
+            None => settings.db(),
+        };
+        if db < 0 {
+            return Err(wrong("the database must not be negative"));
+        }
+        Ok(Self(Arc::new(Inner {
+            place: format!("redis {name:?} at {}", describe(&address, db)).into(),
+            username: settings.username().map(str::to_owned),
+            password: settings.password().map(SecretString::from),
+            tls_config: OnceCell::new(),
+            address,
+            db,
+            tls,
+            connect_timeout,
+            response_timeout,
+        })))
+    }
+
+    /// Server and database without credentials, such as `broker:6379/1` or `unix:/run/redis.sock/0`: with a queue's key
+    /// the destination that a tenure names. Equal for URLs that differ in user, password or TLS only.
+    pub fn describe(&self) -> String {
+        describe(&self.0.address, self.0.db)
+    }
+
+    /// Makes a new connection, identifies itself, selects the database.
+    ///
+    /// [`Fault::Retry`] if the server cannot be reached or is not ready, [`Fault::Halt`] if it refuses the user, the
+    /// password or the database.
+    pub async fn connect(&self) -> Result<Link, Fault> {
+        let inner = &*self.0;
+        let stream = timeout(inner.connect_timeout, inner.reach()).await.map_err(|_| {
+            let bound = inner.connect_timeout;
+            Fault::retry("connect", format!("{} is not reached within {bound:?} (`connect_timeout`)", inner.place))
+        })??;
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(Some(inner.response_timeout));
+        // Without credentials and database the library sends nothing by itself: its own greeting loses what the server
+        // says ("max number of clients reached" becomes "authentication failed").
+        let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let (connection, driver) = MultiplexedConnection::new_with_config(&silent, stream, config)
+            .await
+            .map_err(|error| faults::fault(&inner.place, &error))?;
+        let link = Link { connection, driver: tokio::spawn(driver), place: Arc::clone(&inner.place) };
+        inner.greet(&link).await?;
+        Ok(link)
+    }
+}
+
+fn describe(address: &Address, db: i64) -> String {
+    match address {
+        Address::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}/{db}"),
+        Address::Tcp(host, port) => format!("{host}:{port}/{db}"),
+        Address::Unix(path) => format!("unix:{}/{db}", path.display()),
+    }
+}
+
+fn tls_settings(insecure: bool, query: impl Fn(&str) -> Option<String>) -> Result<TlsSettings, String> {
+    let reqs = query("ssl_cert_reqs").map(|text| text.to_ascii_lowercase());
+    let accept_any = match reqs.as_deref().map(|text| text.trim_start_matches("cert_")) {
+        None => insecure,
+        Some("none") => true,
+        Some("required" | "optional") => false,
+        Some(_) => return Err("`ssl_cert_reqs` must be required or none".to_owned()),
+    };
+    let identity = match (query("ssl_certfile"), query("ssl_keyfile")) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some((cert.into(), key.into())),
+        _ => return Err("`ssl_certfile` and `ssl_keyfile` go together".to_owned()),
+    };
+    Ok(TlsSettings { accept_any, ca: query("ssl_ca_certs").map(PathBuf::from), identity })
+}
+
+/// What the library needs of a transport.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl Inner {
+    /// The transport, TLS included.
+    async fn reach(&self) -> Result<Box<dyn Stream>, Fault> {
+        let (host, port) = match &self.address {
+            Address::Tcp(host, port) => (host, *port),
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| faults::io(&self.place, &error))?;
+                return Ok(Box::new(stream));
+            }
+        };
+        let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port)).await.map_err(|error| self.unresolved(&error))?.collect();
+        let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| faults::io(&self.place, &error))?;
+        stream.set_nodelay(true).map_err(|error| faults::io(&self.place, &error))?;
+        let Some(settings) = &self.tls else { return Ok(Box::new(stream)) };
+        let config = self.tls_config.get_or_try_init(|| load(settings.clone())).await.map_err(|what| self.tls_fault(&what))?;
+        let name = server_name(host).map_err(|error| self.tls_fault(&error.to_string()))?;
+        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+        Ok(Box::new(stream.map_err(|error| self.tls_fault(&error.to_string()))?))
+    }
+
+    fn unresolved(&self, error: &io::Error) -> Fault {
+        Fault::retry("dns", format!("{}: the host name is not found ({error}); is it right in `url`?", self.place))
+    }
+
+    fn tls_fault(&self, what: &str) -> Fault {
+        Fault::retry("tls", format!("{}: no TLS connection: {what}", self.place))
+    }
+
+    /// One command at a time, so that what the server says to the first is heard even if it then hangs up.
+    async fn greet(&self, link: &Link) -> Result<(), Fault> {
+        if let Some(password) = &self.password {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(username) = &self.username {
+                auth.arg(username);
+            }
+            link.command(auth.arg(password.expose_secret())).await?;
+        }
+        if self.db != 0 {
+            link.command(redis::cmd("SELECT").arg(self.db)).await?;
+        }
+        match link.command(redis::cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME)).await {
+            // A courtesy to operators; a server or a user without it is fine.
+            Err(fault) if matches!(fault.reason().class, "noperm" | "unknown_command" | "server_error") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+async fn load(settings: TlsSettings) -> Result<Arc<ClientConfig>, String> {
+    let loaded = tokio::task::spawn_blocking(move || settings.load()).await;
+    loaded.unwrap_or_else(|error| Err(error.to_string())).map(Arc::new)
+}
+
+/// One connection. Commands may be in flight several deep: they reach the server in the order in which their futures
+/// are first polled. Dropping it closes the connection at once, with whatever was only half sent.
+#[derive(Debug)]
+pub struct Link {
+    connection: MultiplexedConnection,
+    driver: JoinHandle<()>,
+    place: Arc<str>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Link {
+    /// Which server, for messages to people.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Sends one command; every error reply, however deep inside, is a fault.
+    pub(super) async fn command(&self, command: &Cmd) -> Result<Value, Fault> {
+        let mut connection = self.connection.clone();
+        let reply = connection.send_packed_command(command).await.and_then(Value::extract_error);
+        reply.map_err(|error| faults::fault(&self.place, &error))
+    }
+
+    /// Sends commands in one write; each has its own reply or fault. Fails as a whole if the connection does.
+    pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Result<Value, Fault>>, Fault> {
+        let mut connection = self.connection.clone();
+        let replies = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        let replies = replies.map_err(|error| faults::fault(&self.place, &error))?;
+        let each = replies.into_iter().map(|reply| reply.extract_error().map_err(|error| faults::fault(&self.place, &error)));
+        Ok(each.collect())
+    }
+
+    /// Sends commands between MULTI and EXEC; any error reply is a fault of the whole.
+    pub(super) async fn transaction(&self, pipeline: &mut Pipeline) -> Result<Vec<Value>, Fault> {
+        let mut connection = self.connection.clone();
+        let replies = pipeline.atomic().query_async::<Vec<Value>>(&mut connection).await;
+        replies.map_err(|error| faults::fault(&self.place, &error))
+    }
+}

@@ -1,0 +1,31 @@
+//! The Redis side: one atomic script that publishes, one way back in, and the looks that notice loss.
+//!
+//! This is the only folder that names the `redis` crate. Nothing here retries, reconnects or decides what a queue
+//! does next: every uncertain event is returned as a [`Fault`](crate::fault::Fault) and the relay opens again.
+//!
+//! - [`Target`] is a server as the configuration names it, [`Link`] one connection to it;
+//! - [`append`] moves a queue from one position of its ledger to a later one, messages and marker together;
+//! - [`observe`] and [`open`] are the way back in after anything uncertain;
+//! - [`look`] reads all markers of a server and its health at once, [`depth`] counts what stands in a queue;
+//! - [`decide`] holds the rules as pure functions, for the relay and for the models.
+
+mod connect;
+pub mod decide;
+mod depth;
+mod faults;
+mod info;
+mod look;
+mod marker;
+mod open;
+mod publish;
+mod scripts;
+mod tls;
+
+pub use connect::{Link, Target};
+pub use depth::depth;
+pub use faults::nothing_applied;
+pub use info::{Incarnation, Role, Server};
+pub use look::{Look, Spot, look};
+pub use marker::{Found, field, marker_key};
+pub use open::{Observed, Opened, observe, open};
+pub use publish::{Appended, Batch, append};

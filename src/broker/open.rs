@@ -1,0 +1,92 @@
+//! The way back in after anything uncertain: observe, decide, replace the marker by one of a new tenure.
+
+use redis::{Pipeline, Value};
+
+use super::connect::Link;
+use super::faults;
+use super::info::{Incarnation, Server};
+use super::marker::Found;
+use super::scripts::{APPEND, OPEN};
+use crate::batch::Marker;
+use crate::fault::Fault;
+
+/// A queue's marker and the server that holds it, read in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// What stands in the marker field.
+    pub found: Found,
+    /// What the server says about itself, its incarnation first.
+    pub server: Server,
+}
+
+/// What the opening script answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// The new marker stands, in this incarnation. Start over if it is not the one that was observed.
+    Ok(Incarnation),
+    /// Something else stands there than what was observed: nothing was done. Start over, with back-off.
+    Stale(Found),
+}
+
+/// Reads a queue's marker and the state of its server atomically.
+pub async fn observe(link: &Link, marker_key: &[u8], field: &str) -> Result<Observed, Fault> {
+    let mut pipeline = Pipeline::new();
+    pipeline.cmd("HGET").arg(marker_key).arg(field).cmd("INFO");
+    let mut replies = link.transaction(&mut pipeline).await?.into_iter();
+    let (value, info) = (replies.next().and_then(bytes), replies.next().and_then(bytes));
+    match (value, info) {
+        (Some(value), Some(Some(info))) => {
+            Ok(Observed { found: Found::new(value), server: Server::parse(&String::from_utf8_lossy(&info)) })
+        }
+        _ => Err(faults::protocol(link.place(), "HGET and INFO")),
+    }
+}
+
+/// Replaces the observed value by `new`, if it still stands there; `observed` is [`Found::value`] as it was read.
+///
+/// Safe to repeat: a marker that is already `new` counts as this call's own doing, so after an uncertain end the same
+/// call may be made again (under the same tenure, never with another position).
+pub async fn open(
+    link: &Link,
+    marker_key: &[u8],
+    field: &str,
+    observed: Option<&[u8]>,
+    new: &Marker,
+) -> Result<Opened, Fault> {
+    let mut pipeline = Pipeline::new();
+    // Loaded explicitly: newer servers forget scripts that came with EVAL, and the batches that follow, several deep,
+    // need not find out one by one. A user who may not load scripts publishes all the same.
+    pipeline.cmd("SCRIPT").arg("LOAD").arg(APPEND.body);
+    let expected = observed.unwrap_or_default();
+    pipeline.cmd("EVAL").arg(OPEN.body).arg(1).arg(marker_key);
+    pipeline.arg(field).arg(i32::from(observed.is_some())).arg(expected).arg(new.to_string());
+    let reply = link.pipeline(&pipeline).await?.pop();
+    let unexpected = || faults::protocol(link.place(), "the opening script");
+    let Value::Array(items) = reply.ok_or_else(unexpected)?? else { return Err(unexpected()) };
+    let mut items = items.into_iter().map(bytes);
+    let word = items.next().flatten().flatten();
+    let text = |item: Option<Option<Option<Vec<u8>>>>| {
+        item.flatten().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match word.as_deref() {
+        Some(b"OK") => {
+            let (run_id, replid) = (text(items.next()), text(items.next()));
+            let (run_id, replid) = run_id.zip(replid).ok_or_else(unexpected)?;
+            Ok(Opened::Ok(Incarnation { run_id, replid }))
+        }
+        Some(b"STALE") => Ok(Opened::Stale(Found::new(items.next().flatten().flatten()))),
+        Some(b"REPLICA") => Err(faults::replica(link.place())),
+        _ => Err(unexpected()),
+    }
+}
+
+/// A string or nil; anything else is not what the command answers.
+pub(super) fn bytes(value: Value) -> Option<Option<Vec<u8>>> {
+    match value {
+        Value::Nil => Some(None),
+        Value::BulkString(bytes) => Some(Some(bytes)),
+        Value::SimpleString(text) => Some(Some(text.into_bytes())),
+        Value::Okay => Some(Some(b"OK".to_vec())),
+        _ => None,
+    }
+}

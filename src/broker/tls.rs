@@ -1,0 +1,121 @@
+//! TLS to Redis, as the URL asks for it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// How the URL wants the server's certificate checked, and what it shows of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct TlsSettings {
+    /// `#insecure` or `ssl_cert_reqs=none`: encrypt, but accept any certificate.
+    pub(super) accept_any: bool,
+    /// `ssl_ca_certs`: trust these instead of the system's.
+    pub(super) ca: Option<PathBuf>,
+    /// `ssl_certfile` and `ssl_keyfile`: show this certificate.
+    pub(super) identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl TlsSettings {
+    /// Reads the files and makes the configuration; the error is a sentence. Blocks on the disk.
+    pub(super) fn load(&self) -> Result<ClientConfig, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        let builder = if self.accept_any {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        } else {
+            let roots = Arc::new(self.roots()?);
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+                .build()
+                .map_err(|error| format!("no certificate authority can be used ({error}); {CA_ADVICE}"))?;
+            builder.with_webpki_verifier(verifier)
+        };
+        let Some((cert, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
+        let chain = certificates(cert)?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| format!("the client certificate cannot be used: {error}"))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, String> {
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = &self.ca {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| format!("{} holds an unusable certificate: {error}", path.display()))?;
+            }
+            return Ok(roots);
+        }
+        // One broken file among the system's must not lock everybody out.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(format!("the system has no certificate authorities; {CA_ADVICE}"));
+        }
+        Ok(roots)
+    }
+}
+
+const CA_ADVICE: &str = "install ca-certificates, set SSL_CERT_FILE, or add ?ssl_ca_certs=/path/ca.pem to `url`";
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
+    let certificates = read().map_err(|error| unreadable(path, &error))?;
+    if certificates.is_empty() {
+        return Err(format!("{} holds no certificate in PEM form", path.display()));
+    }
+    Ok(certificates)
+}
+
+fn unreadable(path: &Path, error: &rustls::pki_types::pem::Error) -> String {
+    format!("{} cannot be read as PEM: {error:?}", path.display())
+}
+
+/// The name that the certificate must be for.
+pub(super) fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+/// Accepts whatever certificate is shown; the handshake's signatures are still checked.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
