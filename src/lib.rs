@@ -2,5 +2,6 @@
 pub mod batch;
 pub mod broker;
 pub mod fault;
+pub mod sandbox;
 pub mod task;
 pub mod wire;
