@@ -15,9 +15,22 @@ pub enum Fault {
     Halt(Reason),
 }
 
+/// Whose failure it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A message, a setting, or the protocol between relays.
+    Relay,
+    /// Postgres, or the way to it.
+    Postgres,
+    /// Redis, or the way to it.
+    Redis,
+}
+
 /// Why: a class for metrics and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
+    /// Whose failure it was.
+    pub origin: Origin,
     /// From a closed set, lower case with underscores (`loading`, `wrongtype`, `timeout`): a metric's label.
     pub class: &'static str,
     /// The cause, the setting and the next step; never a payload or a credential.
@@ -27,17 +40,25 @@ pub struct Reason {
 impl Fault {
     /// A failure of a server or the network.
     pub fn retry(class: &'static str, message: impl Into<String>) -> Self {
-        Self::Retry(Reason { class, message: message.into() })
+        Self::Retry(Reason::new(class, message.into()))
     }
 
     /// A message that cannot be published.
     pub fn reject(class: &'static str, message: impl Into<String>) -> Self {
-        Self::Reject(Reason { class, message: message.into() })
+        Self::Reject(Reason::new(class, message.into()))
     }
 
     /// A condition that waits for an operator.
     pub fn halt(class: &'static str, message: impl Into<String>) -> Self {
-        Self::Halt(Reason { class, message: message.into() })
+        Self::Halt(Reason::new(class, message.into()))
+    }
+
+    /// The same fault, said to be that server's.
+    #[must_use]
+    pub fn of(mut self, origin: Origin) -> Self {
+        let (Self::Retry(reason) | Self::Reject(reason) | Self::Halt(reason)) = &mut self;
+        reason.origin = origin;
+        self
     }
 
     /// Why.
@@ -45,6 +66,12 @@ impl Fault {
         match self {
             Self::Retry(reason) | Self::Reject(reason) | Self::Halt(reason) => reason,
         }
+    }
+}
+
+impl Reason {
+    fn new(class: &'static str, message: String) -> Self {
+        Self { origin: Origin::Relay, class, message }
     }
 }
 

@@ -8,7 +8,7 @@ use std::io;
 
 use redis::{ErrorKind, RedisError};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Origin};
 
 /// What happens next, for the two kinds of server error.
 enum Next {
@@ -67,6 +67,10 @@ pub fn nothing_applied(fault: &Fault) -> bool {
 
 /// The fault that an error of the client library stands for. `place` names the server for people.
 pub(super) fn fault(place: &str, error: &RedisError) -> Fault {
+    classify(place, error).of(Origin::Redis)
+}
+
+fn classify(place: &str, error: &RedisError) -> Fault {
     if let Some(errors) = error.clone().into_server_errors() {
         let told = errors.iter().map(|(_, it)| it).find(|it| it.code() != "EXECABORT").or_else(|| errors.iter().map(|(_, it)| it).next());
         if let Some(told) = told {

@@ -15,7 +15,7 @@ use super::route::Route;
 use super::shared::{Post, Shared, State};
 use super::window;
 use crate::config::Config;
-use crate::fault::Fault;
+use crate::fault::{Fault, Origin};
 
 use std::sync::Arc;
 
@@ -48,6 +48,9 @@ impl Lane {
         while called || self.called().await {
             called = false;
             let served = self.serve(&mut pace).await;
+            if served.is_ok() {
+                self.record().await;
+            }
             self.post.set_marker(None);
             match served {
                 Ok(Left::Stopping) => break,
@@ -97,7 +100,7 @@ impl Lane {
         let target = route.settings.redis.clone();
         let result = self.serve_by(&route, pace).await;
         if let Err(fault) = &result
-            && is_of_redis(fault)
+            && fault.reason().origin == Origin::Redis
         {
             self.shared.targets.failed(&target, fault, &self.shared.metrics);
         }
@@ -123,6 +126,15 @@ impl Lane {
         open::settle(&shared, &standing).await;
         pace.reset();
         Forward::new(self, route, &link, &standing).run(&standing).await
+    }
+
+    /// Says in Postgres how far the queue came before the lane lets go of it.
+    async fn record(&self) {
+        if let Some(marker) = self.post.marker() {
+            // Late is harmless: the next opening reads the marker itself.
+            let _tried: Result<(), Fault> =
+                self.shared.outbox.mark(&[self.queue.as_str()], &[marker.tenure], &[marker.position]).await;
+        }
     }
 
     /// The servers or the network are at fault: says so, waits.
@@ -166,10 +178,4 @@ impl Lane {
         }
         tracing::info!(event = "queue.resumed", queue = self.queue);
     }
-}
-
-/// Whether a fault tells about Redis: those of Postgres carry their own prefix.
-fn is_of_redis(fault: &Fault) -> bool {
-    let class = fault.reason().class;
-    !class.starts_with("postgres") && !class.starts_with("marker_") && !matches!(class, "config" | "moved" | "wrongtype" | "contended")
 }

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 /// How often to look whether something changed.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Runs until the relay stops, and once more then.
+/// Runs until the relay stops; the lanes say themselves where they end.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut written: HashMap<String, Marker> = HashMap::new();
     while !shared.stop.is_cancelled() {
@@ -28,7 +28,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 /// Writes what changed since `written`.
-pub(crate) async fn mark(shared: &Shared, written: &mut HashMap<String, Marker>) -> Result<(), Fault> {
+async fn mark(shared: &Shared, written: &mut HashMap<String, Marker>) -> Result<(), Fault> {
     let changed: Vec<(String, Marker)> = shared
         .board
         .all()

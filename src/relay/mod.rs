@@ -24,9 +24,7 @@ mod shared;
 mod wake;
 mod window;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -107,20 +105,9 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Waits for what is under way, then says how far it came.
+/// Waits for what is under way, then lets others have the queues.
 async fn finish(shared: &Shared, lanes: &TaskTracker, chores: &TaskTracker) {
-    // Before the lanes let go of their tenures: afterwards nobody knows how far they came.
-    let positions = async {
-        let mut written = HashMap::new();
-        while !lanes.is_empty() {
-            let _tried: Result<(), Fault> = mark::mark(shared, &mut written).await;
-            tokio::select! {
-                () = lanes.wait() => {}
-                () = tokio::time::sleep(Duration::from_millis(50)) => {}
-            }
-        }
-    };
-    positions.await;
+    lanes.wait().await;
     chores.wait().await;
     // Others take its queues at once; if it fails, they do after a second.
     let _tried: Result<(), Fault> = shared.outbox.release(&shared.id).await;
