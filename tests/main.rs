@@ -3,5 +3,6 @@
 //! One module per behaviour; `common` starts what they need.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-mod wire;
+mod config;
 mod sandbox;
+mod wire;

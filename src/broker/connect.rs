@@ -60,8 +60,18 @@ impl Target {
     ///
     /// `name` is the target's name in the configuration. `connect_timeout` bounds reaching the server and TLS,
     /// `response_timeout` every reply, from the call on. The error is a [`Fault::Halt`] of class `config`.
-    pub fn new(name: &str, url: &SecretString, connect_timeout: Duration, response_timeout: Duration) -> Result<Self, Fault> {
-        let wrong = |what: &str| Fault::halt("config", format!("`url` of redis {name:?}: {what}; expected redis://[user:password@]host[:port][/db]"));
+    pub fn new(
+        name: &str,
+        url: &SecretString,
+        connect_timeout: Duration,
+        response_timeout: Duration,
+    ) -> Result<Self, Fault> {
+        let wrong = |what: &str| {
+            Fault::halt(
+                "config",
+                format!("`url` of redis {name:?}: {what}; expected redis://[user:password@]host[:port][/db]"),
+            )
+        };
         let parsed = redis::parse_redis_url(url.expose_secret()).ok_or_else(|| wrong("it is not a Redis URL"))?;
         let query = |key: &str| parsed.query_pairs().find(|(k, _)| k == key).map(|(_, v)| v.into_owned());
         let info = parsed.clone().into_connection_info().map_err(|error| wrong(&error.to_string()))?;
@@ -111,7 +121,9 @@ impl Target {
             let bound = inner.connect_timeout;
             Fault::retry("connect", format!("{} is not reached within {bound:?} (`connect_timeout`)", inner.place))
         })??;
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(Some(inner.response_timeout));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(Some(inner.response_timeout));
         // Without credentials and database the library sends nothing by itself: its own greeting loses what the server
         // says ("max number of clients reached" becomes "authentication failed").
         let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
@@ -162,11 +174,13 @@ impl Inner {
                 return Ok(Box::new(stream));
             }
         };
-        let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port)).await.map_err(|error| self.unresolved(&error))?.collect();
+        let addresses: Vec<_> =
+            tokio::net::lookup_host((host.as_str(), port)).await.map_err(|error| self.unresolved(&error))?.collect();
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| faults::io(&self.place, &error))?;
         stream.set_nodelay(true).map_err(|error| faults::io(&self.place, &error))?;
         let Some(settings) = &self.tls else { return Ok(Box::new(stream)) };
-        let config = self.tls_config.get_or_try_init(|| load(settings.clone())).await.map_err(|what| self.tls_fault(&what))?;
+        let config =
+            self.tls_config.get_or_try_init(|| load(settings.clone())).await.map_err(|what| self.tls_fault(&what))?;
         let name = server_name(host).map_err(|error| self.tls_fault(&error.to_string()))?;
         let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
         Ok(Box::new(stream.map_err(|error| self.tls_fault(&error.to_string()))?))
@@ -238,7 +252,8 @@ impl Link {
         let mut connection = self.connection.clone();
         let replies = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
         let replies = replies.map_err(|error| faults::fault(&self.place, &error))?;
-        let each = replies.into_iter().map(|reply| reply.extract_error().map_err(|error| faults::fault(&self.place, &error)));
+        let each =
+            replies.into_iter().map(|reply| reply.extract_error().map_err(|error| faults::fault(&self.place, &error)));
         Ok(each.collect())
     }
 

@@ -93,7 +93,9 @@ async fn unread(link: &Link, key: &Key, id: &[u8], limit: u64) -> Result<u64, Fa
     while count < limit {
         let chunk = CHUNK.min(limit - count);
         let start = [b"(", after.as_slice()].concat();
-        let reply = link.command(redis::cmd("XRANGE").arg(key.name.as_slice()).arg(start).arg("+").arg("COUNT").arg(chunk)).await?;
+        let reply = link
+            .command(redis::cmd("XRANGE").arg(key.name.as_slice()).arg(start).arg("+").arg("COUNT").arg(chunk))
+            .await?;
         let Value::Array(entries) = reply else { return Err(unexpected(link)) };
         let size = entries.len() as u64;
         count += size;

@@ -21,42 +21,133 @@ enum Next {
 /// One row per code that a server answers: its class, what follows, and what to tell people.
 const CODES: &[(&str, &str, Next, &str)] = &[
     ("LOADING", "loading", Next::Wait, "it is loading its data; waiting until it is ready"),
-    ("READONLY", "readonly", Next::Wait, "it is a replica; waiting for a failover to end, or point `url` at the primary"),
-    ("OOM", "oom", Next::Wait, "maxmemory is reached and nothing was stored; raise it or let workers drain, tasks wait in Postgres"),
+    (
+        "READONLY",
+        "readonly",
+        Next::Wait,
+        "it is a replica; waiting for a failover to end, or point `url` at the primary",
+    ),
+    (
+        "OOM",
+        "oom",
+        Next::Wait,
+        "maxmemory is reached and nothing was stored; raise it or let workers drain, tasks wait in Postgres",
+    ),
     ("MISCONF", "misconf", Next::Wait, "it cannot save to its disk and refuses writes; mend the disk"),
-    ("NOREPLICAS", "noreplicas", Next::Wait, "fewer replicas than min-replicas-to-write are in reach; waiting for them"),
+    (
+        "NOREPLICAS",
+        "noreplicas",
+        Next::Wait,
+        "fewer replicas than min-replicas-to-write are in reach; waiting for them",
+    ),
     ("CLUSTERDOWN", "clusterdown", Next::Wait, "the cluster does not serve this slot; waiting until it does"),
-    ("TRYAGAIN", "tryagain", Next::Wait, "the keys are being moved between cluster nodes; waiting until they have settled"),
+    (
+        "TRYAGAIN",
+        "tryagain",
+        Next::Wait,
+        "the keys are being moved between cluster nodes; waiting until they have settled",
+    ),
     ("MASTERDOWN", "masterdown", Next::Wait, "it is a replica without its primary; waiting for the failover to end"),
     ("BUSY", "busy", Next::Wait, "another client's script holds it up; waiting until that ends (SCRIPT KILL ends it)"),
     ("MOVED", "moved", Next::Wait, "the key lives on another cluster node; point `url` at that node"),
     ("ASK", "ask", Next::Wait, "the key is moving to another cluster node; waiting until it has settled"),
     ("NOSCRIPT", "noscript", Next::Wait, "it forgot the publish script; it is sent again"),
-    ("WRONGTYPE", "wrongtype", Next::Stop, "a key of this queue holds another type; move it away or set another `key`, then resume the queue"),
+    (
+        "WRONGTYPE",
+        "wrongtype",
+        Next::Stop,
+        "a key of this queue holds another type; move it away or set another `key`, then resume the queue",
+    ),
     ("NOAUTH", "noauth", Next::Stop, "it asks for a password; put one into `url`, then resume the queue"),
-    ("WRONGPASS", "wrongpass", Next::Stop, "it refuses the user or password in `url`; correct it, then resume the queue"),
-    ("CROSSSLOT", "crossslot", Next::Stop, "the queue's keys lie in different cluster slots; give them a common {hash tag}, then resume the queue"),
+    (
+        "WRONGPASS",
+        "wrongpass",
+        Next::Stop,
+        "it refuses the user or password in `url`; correct it, then resume the queue",
+    ),
+    (
+        "CROSSSLOT",
+        "crossslot",
+        Next::Stop,
+        "the queue's keys lie in different cluster slots; give them a common {hash tag}, then resume the queue",
+    ),
     ("DENIED", "denied", Next::Stop, "it is in protected mode; set a password or bind it, then resume the queue"),
 ];
 
 /// Errors with the general code `ERR`, told apart by how their text begins.
 const TEXTS: &[(&str, &str, Next, &str)] = &[
     ("max number of clients", "maxclients", Next::Wait, "it has no connection left; raise maxclients"),
-    ("DB index is out of range", "db_index", Next::Stop, "it has no such database; correct the number in `url`, then resume the queue"),
-    ("invalid DB index", "db_index", Next::Stop, "it has no such database; correct the number in `url`, then resume the queue"),
-    ("SELECT is not allowed", "db_index", Next::Stop, "a cluster has only database 0; remove the number from `url`, then resume the queue"),
-    ("AUTH <password> called without any password", "wrongpass", Next::Stop, "`url` has a password and the server has none; correct one of them, then resume the queue"),
-    ("Client sent AUTH, but no password is set", "wrongpass", Next::Stop, "`url` has a password and the server has none; correct one of them, then resume the queue"),
-    ("Unknown Redis command called from script", "unknown_command", Next::Stop, "its scripts lack a command that outboxd needs (HGET HSET TYPE LPUSH RPUSH LLEN XADD INFO)"),
+    (
+        "DB index is out of range",
+        "db_index",
+        Next::Stop,
+        "it has no such database; correct the number in `url`, then resume the queue",
+    ),
+    (
+        "invalid DB index",
+        "db_index",
+        Next::Stop,
+        "it has no such database; correct the number in `url`, then resume the queue",
+    ),
+    (
+        "SELECT is not allowed",
+        "db_index",
+        Next::Stop,
+        "a cluster has only database 0; remove the number from `url`, then resume the queue",
+    ),
+    (
+        "AUTH <password> called without any password",
+        "wrongpass",
+        Next::Stop,
+        "`url` has a password and the server has none; correct one of them, then resume the queue",
+    ),
+    (
+        "Client sent AUTH, but no password is set",
+        "wrongpass",
+        Next::Stop,
+        "`url` has a password and the server has none; correct one of them, then resume the queue",
+    ),
+    (
+        "Unknown Redis command called from script",
+        "unknown_command",
+        Next::Stop,
+        "its scripts lack a command that outboxd needs (HGET HSET TYPE LPUSH RPUSH LLEN XADD INFO)",
+    ),
     ("no such key", "no_key", Next::Wait, "the key is gone"),
-    ("This Redis command is not allowed from script", "unknown_command", Next::Stop, "its scripts lack a command that outboxd needs (HGET HSET TYPE LPUSH RPUSH LLEN XADD INFO)"),
+    (
+        "This Redis command is not allowed from script",
+        "unknown_command",
+        Next::Stop,
+        "its scripts lack a command that outboxd needs (HGET HSET TYPE LPUSH RPUSH LLEN XADD INFO)",
+    ),
 ];
 
 /// Classes that say for certain that the command was not executed.
 const CERTAIN: &[&str] = &[
-    "refused", "connect", "dns", "tls", "loading", "readonly", "oom", "misconf", "noreplicas", "clusterdown", "tryagain",
-    "masterdown", "busy", "moved", "ask", "noscript", "maxclients", "wrongtype", "noauth", "wrongpass", "crossslot",
-    "denied", "db_index", "no_eval",
+    "refused",
+    "connect",
+    "dns",
+    "tls",
+    "loading",
+    "readonly",
+    "oom",
+    "misconf",
+    "noreplicas",
+    "clusterdown",
+    "tryagain",
+    "masterdown",
+    "busy",
+    "moved",
+    "ask",
+    "noscript",
+    "maxclients",
+    "wrongtype",
+    "noauth",
+    "wrongpass",
+    "crossslot",
+    "denied",
+    "db_index",
+    "no_eval",
 ];
 
 /// True if it is certain that a command answered by this fault changed nothing. False after a time-out, a lost
@@ -72,7 +163,11 @@ pub(super) fn fault(place: &str, error: &RedisError) -> Fault {
 
 fn classify(place: &str, error: &RedisError) -> Fault {
     if let Some(errors) = error.clone().into_server_errors() {
-        let told = errors.iter().map(|(_, it)| it).find(|it| it.code() != "EXECABORT").or_else(|| errors.iter().map(|(_, it)| it).next());
+        let told = errors
+            .iter()
+            .map(|(_, it)| it)
+            .find(|it| it.code() != "EXECABORT")
+            .or_else(|| errors.iter().map(|(_, it)| it).next());
         if let Some(told) = told {
             return server(place, told.code(), told.details().unwrap_or_default());
         }
@@ -100,9 +195,10 @@ pub(super) fn io(place: &str, error: &io::Error) -> Fault {
             "timeout",
             format!("{place} did not answer within its `response_timeout`; whether the command ran is unknown"),
         ),
-        Kind::ConnectionRefused | Kind::NotFound => {
-            Fault::retry("refused", format!("{place} refuses connections; is it running, are host and port in `url` right?"))
-        }
+        Kind::ConnectionRefused | Kind::NotFound => Fault::retry(
+            "refused",
+            format!("{place} refuses connections; is it running, are host and port in `url` right?"),
+        ),
         Kind::ConnectionReset | Kind::ConnectionAborted => {
             Fault::retry("reset", format!("{place} reset the connection; whether the command ran is unknown"))
         }
@@ -160,7 +256,9 @@ fn no_command(place: &str, command: &str) -> Fault {
     }
     Fault::halt(
         "unknown_command",
-        format!("{place} does not know {command}, which outboxd needs; enable it on the server or use another one, then resume the queue"),
+        format!(
+            "{place} does not know {command}, which outboxd needs; enable it on the server or use another one, then resume the queue"
+        ),
     )
 }
 
@@ -218,12 +316,18 @@ mod tests {
         for (code, detail) in [
             ("OOM", "command not allowed when used memory > 'maxmemory'. script: 0f, on @user_script:52."),
             ("-OOM", "command not allowed when used memory > 'maxmemory'."),
-            ("ERR", "Error running script (call to f_0f): @user_script:52: -OOM command not allowed when used memory > 'maxmemory'."),
+            (
+                "ERR",
+                "Error running script (call to f_0f): @user_script:52: -OOM command not allowed when used memory > 'maxmemory'.",
+            ),
             ("ERR", "Error running script (call to f_0f): @user_script: 52: OOM command not allowed when used memory"),
         ] {
             assert_eq!(class(code, detail), (false, "oom"), "{code} {detail}");
         }
-        assert_eq!(class("ERR", "Error running script (call to f_0f): @user_script:3: attempt to index nil"), (false, "server_error"));
+        assert_eq!(
+            class("ERR", "Error running script (call to f_0f): @user_script:3: attempt to index nil"),
+            (false, "server_error")
+        );
     }
 
     #[test]

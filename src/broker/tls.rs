@@ -41,14 +41,18 @@ impl TlsSettings {
         let Some((cert, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
         let chain = certificates(cert)?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
-        builder.with_client_auth_cert(chain, key).map_err(|error| format!("the client certificate cannot be used: {error}"))
+        builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| format!("the client certificate cannot be used: {error}"))
     }
 
     fn roots(&self) -> Result<RootCertStore, String> {
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.ca {
             for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| format!("{} holds an unusable certificate: {error}", path.display()))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("{} holds an unusable certificate: {error}", path.display()))?;
             }
             return Ok(roots);
         }

@@ -1,0 +1,196 @@
+//! How queues are published: `[defaults]` for all of them, `[queues.NAME]` for one, and both joined.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::Size;
+
+/// The wire format of a queue's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FormatName {
+    /// Celery messages, protocol 2.
+    Celery,
+    /// One JSON object per entry of a list.
+    List,
+    /// One entry of a stream per task.
+    Stream,
+    /// The bytes of `body`, unchanged, in a list.
+    Raw,
+}
+
+/// How the body of a Celery message is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyEncoding {
+    /// As base64, the way Celery itself sends it.
+    Base64,
+    /// As text: smaller, and readable in Redis.
+    Plain,
+}
+
+/// The end of a list that messages enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PushSide {
+    /// LPUSH: consumers take from the right (BRPOP).
+    Left,
+    /// RPUSH: consumers take from the left (BLPOP).
+    Right,
+}
+
+/// What proves that a task was consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Confirm {
+    /// What stands in Redis, looked at by the relay.
+    Observe,
+    /// The worker's own receipt.
+    Receipt,
+    /// Nothing: after a loss, `relay.replay_horizon` is sent again.
+    None,
+}
+
+/// Settings for every queue that `[queues.NAME]` does not say otherwise for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueDefaults {
+    /// The wire format of the workers: `celery`, `list`, `stream` or `raw`.
+    pub format: FormatName,
+    /// The Redis target, a name out of `[redis.NAME]`.
+    pub redis: String,
+    /// Put before every key, as the workers' client does (Celery: `global_keyprefix`).
+    pub key_prefix: String,
+    /// Format `stream`: a consumer group to create at the beginning of the stream, so that no entry is missed.
+    #[schemars(extend("examples" = ["workers"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Format `celery`: the priority steps that the workers poll, ascending from 0, each 0 to 9.
+    pub priority_steps: Vec<u8>,
+    /// Format `celery`: `base64` as Celery sends it, or `plain`.
+    pub body_encoding: BodyEncoding,
+    /// Formats `list` and `raw`: the end that messages enter, `left` (consumers BRPOP) or `right` (consumers BLPOP).
+    pub push: PushSide,
+    /// What proves that a task was consumed: `observe`, `receipt` or `none`.
+    pub confirm: Confirm,
+    /// How many messages of one queue may stand in Redis; the backlog waits in Postgres. 0: no limit.
+    pub window: u64,
+    /// The largest encoded message; a larger one goes to the dead rows.
+    pub max_message: Size,
+}
+
+impl Default for QueueDefaults {
+    fn default() -> Self {
+        Self {
+            format: FormatName::Celery,
+            redis: "default".to_owned(),
+            key_prefix: String::new(),
+            group: None,
+            priority_steps: vec![0, 3, 6, 9],
+            body_encoding: BodyEncoding::Base64,
+            push: PushSide::Left,
+            confirm: Confirm::Observe,
+            window: 10_000,
+            max_message: Size::from_bytes(1 << 20),
+        }
+    }
+}
+
+/// Settings of one queue; what is absent is taken from `[defaults]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueOverride {
+    /// The wire format of the workers: `celery`, `list`, `stream` or `raw`.
+    #[schemars(extend("examples" = ["stream"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<FormatName>,
+    /// The Redis target, a name out of `[redis.NAME]`.
+    #[schemars(extend("examples" = ["default"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<String>,
+    /// The key in Redis, without `key_prefix`. Default: the queue's own name, as the format spells it.
+    #[schemars(extend("examples" = ["events"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Put before every key, as the workers' client does (Celery: `global_keyprefix`).
+    #[schemars(extend("examples" = ["app:"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+    /// Format `stream`: a consumer group to create at the beginning of the stream, so that no entry is missed.
+    #[schemars(extend("examples" = ["workers"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Format `celery`: the priority steps that the workers poll, ascending from 0, each 0 to 9.
+    #[schemars(extend("examples" = [[0, 3, 6, 9]]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_steps: Option<Vec<u8>>,
+    /// Format `celery`: `base64` as Celery sends it, or `plain`.
+    #[schemars(extend("examples" = ["base64"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_encoding: Option<BodyEncoding>,
+    /// Formats `list` and `raw`: the end that messages enter, `left` (consumers BRPOP) or `right` (consumers BLPOP).
+    #[schemars(extend("examples" = ["left"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushSide>,
+    /// What proves that a task was consumed: `observe`, `receipt` or `none`.
+    #[schemars(extend("examples" = ["observe"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
+    /// How many messages of this queue may stand in Redis; the backlog waits in Postgres. 0: no limit.
+    #[schemars(extend("examples" = [10_000]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
+    /// The largest encoded message; a larger one goes to the dead rows.
+    #[schemars(extend("examples" = ["1MiB"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_message: Option<Size>,
+}
+
+/// Everything that is settled about one queue: its own settings over the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// The queue's name, as producers give it.
+    pub queue: String,
+    /// The wire format.
+    pub format: FormatName,
+    /// The Redis target; it exists in [`Config::redis`](super::Config::redis).
+    pub redis: String,
+    /// The key without prefix, if it is not what the format makes of the queue's name.
+    pub key: Option<String>,
+    /// Put before every key.
+    pub key_prefix: String,
+    /// The consumer group to create (format `stream`).
+    pub group: Option<String>,
+    /// Ascending from 0, each 0 to 9 (format `celery`).
+    pub priority_steps: Vec<u8>,
+    /// How a body is carried (format `celery`).
+    pub body_encoding: BodyEncoding,
+    /// The end of the list (formats `list`, `raw`).
+    pub push: PushSide,
+    /// What proves consumption.
+    pub confirm: Confirm,
+    /// Messages that may stand in Redis; 0 means no limit.
+    pub window: u64,
+    /// The largest encoded message.
+    pub max_message: Size,
+}
+
+impl QueueSettings {
+    pub(super) fn resolve(queue: &str, own: &QueueOverride, defaults: &QueueDefaults) -> Self {
+        let (own, defaults) = (own.clone(), defaults.clone());
+        Self {
+            queue: queue.to_owned(),
+            format: own.format.unwrap_or(defaults.format),
+            redis: own.redis.unwrap_or(defaults.redis),
+            key: own.key,
+            key_prefix: own.key_prefix.unwrap_or(defaults.key_prefix),
+            group: own.group.or(defaults.group),
+            priority_steps: own.priority_steps.unwrap_or(defaults.priority_steps),
+            body_encoding: own.body_encoding.unwrap_or(defaults.body_encoding),
+            push: own.push.unwrap_or(defaults.push),
+            confirm: own.confirm.unwrap_or(defaults.confirm),
+            window: own.window.unwrap_or(defaults.window),
+            max_message: own.max_message.unwrap_or(defaults.max_message),
+        }
+    }
+}
