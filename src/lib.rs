@@ -4,6 +4,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod fault;
+pub mod pg;
 pub mod sandbox;
 pub mod task;
 pub mod wire;

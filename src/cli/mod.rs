@@ -1,4 +1,5 @@
-//! The command line: one file per command.
+//! The command line: one file per command. Data goes to standard output, talk to standard error.
 
 pub mod config;
 pub mod exit;
+pub mod migrate;

@@ -1,0 +1,2 @@
+-- Listens on a channel.
+listen /*channel*/

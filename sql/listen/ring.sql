@@ -1,0 +1,2 @@
+-- Sends a notification.
+select pg_catalog.pg_notify($1, $2)

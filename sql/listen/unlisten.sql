@@ -1,0 +1,2 @@
+-- Stops listening on a channel.
+unlisten /*channel*/

@@ -1,0 +1,2 @@
+set search_path = /*schema*/, pg_temp;
+set check_function_bodies = off;

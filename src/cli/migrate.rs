@@ -1,0 +1,223 @@
+//! `outboxd migrate`: brings the schema up to date, or says what is missing, or prints SQL for other tools.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use crate::pg::Connector;
+use crate::pg::migrate::{self, MigrateError, Standing, Why};
+use crate::pg::script::{self, RELEASE};
+
+const FAILED: u8 = 1;
+const FINDINGS: u8 = 3;
+const UNREACHABLE: u8 = 69;
+const CONFIG: u8 = 78;
+
+/// The arguments of `outboxd migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    #[command(subcommand)]
+    command: MigrateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum MigrateCommand {
+    /// Bring the schema up to date, in one transaction
+    Up,
+    /// Show what `up` would do
+    Plan {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare the schema with this program; exit 3 if they disagree
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print SQL for other migration tools; needs no database
+    Sql {
+        /// Leave out the migrations up to this number
+        #[arg(long, value_name = "NUMBER", default_value_t = 0, conflicts_with = "drop")]
+        from: u32,
+        /// Print the way out instead: drop everything that outboxd made
+        #[arg(long)]
+        drop: bool,
+        /// With --drop: the roles too, which are shared by all databases of the server
+        #[arg(long, requires = "drop")]
+        roles: bool,
+        /// Print for this schema instead of the configured one
+        #[arg(long, value_name = "NAME")]
+        schema: Option<String>,
+    },
+}
+
+/// What the configuration says to this command.
+#[derive(Debug, Clone)]
+pub struct MigrateSettings {
+    /// `database.url`. `sql` does without.
+    pub url: Option<SecretString>,
+    /// `database.schema`.
+    pub schema: String,
+    /// How long to wait for another run.
+    pub lock_wait: Duration,
+}
+
+/// Runs the command; data to `out`, talk to `err`. Returns the exit code.
+pub async fn run(
+    args: &MigrateArgs,
+    settings: &MigrateSettings,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+) -> u8 {
+    match dispatch(args, settings, out, err).await {
+        Ok(code) => code,
+        // Nobody reads any more (`| head`): nothing is wrong with the migration.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(e) => {
+            drop(writeln!(err, "cannot write the output: {e}"));
+            FAILED
+        }
+    }
+}
+
+async fn dispatch(
+    args: &MigrateArgs,
+    settings: &MigrateSettings,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+) -> io::Result<u8> {
+    let schema = settings.schema.as_str();
+    if let MigrateCommand::Sql { from, drop, roles, schema: other } = &args.command {
+        let schema = other.as_deref().unwrap_or(schema);
+        let text = if *drop { script::drop(schema, *roles) } else { script::install(schema, *from) };
+        out.write_all(text.as_bytes())?;
+        return Ok(0);
+    }
+    let connector = match connector(settings) {
+        Ok(connector) => connector,
+        Err(message) => {
+            writeln!(err, "{message}")?;
+            return Ok(CONFIG);
+        }
+    };
+    let done = match &args.command {
+        MigrateCommand::Up => match Box::pin(migrate::up(&connector, schema, settings.lock_wait)).await {
+            Ok(report) => up(&report, schema, err).map(|()| 0),
+            Err(error) => return failed(&error, err),
+        },
+        MigrateCommand::Plan { json } => match Box::pin(migrate::plan(&connector, schema)).await {
+            Ok(standing) => plan(&standing, schema, *json, out).map(|()| 0),
+            Err(error) => return failed(&error, err),
+        },
+        MigrateCommand::Check { json } => match Box::pin(migrate::plan(&connector, schema)).await {
+            Ok(standing) => check(&standing, schema, *json, out),
+            Err(error) => return failed(&error, err),
+        },
+        MigrateCommand::Sql { .. } => Ok(0),
+    };
+    done.and_then(|code| out.flush().map(|()| code))
+}
+
+fn connector(settings: &MigrateSettings) -> Result<Connector, String> {
+    let missing = "no database is configured: set database.url or DATABASE_URL, as in postgres://user@host/database";
+    let url = settings.url.as_ref().ok_or(missing)?;
+    Connector::new("database.url", url.expose_secret(), "outboxd migrate").map_err(|f| f.reason().message.clone())
+}
+
+fn failed(error: &MigrateError, err: &mut (dyn Write + Send)) -> io::Result<u8> {
+    match error {
+        MigrateError::Unreachable(fault) | MigrateError::Database(fault) => {
+            writeln!(err, "{}", fault.fault.reason().message)?
+        }
+        MigrateError::Refused(message) => writeln!(err, "{message}")?,
+    }
+    Ok(if matches!(error, MigrateError::Unreachable(_)) { UNREACHABLE } else { FAILED })
+}
+
+fn up(report: &migrate::Report, schema: &str, err: &mut (dyn Write + Send)) -> io::Result<()> {
+    for step in &report.steps {
+        let verb = if step.why == Why::Removed { "removed" } else { "applied" };
+        writeln!(err, "{verb} sql/{}", step.name)?;
+    }
+    for sentence in migrate::describe(&report.standing, schema) {
+        writeln!(err, "{sentence}")?;
+    }
+    match report.steps.len() {
+        0 => writeln!(err, "nothing to do in the schema {schema}"),
+        n => writeln!(err, "the schema {schema} is up to date: {n} files in {} ms", report.took.as_millis()),
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'a str,
+    release: &'a str,
+    /// Whether a relay of this release can work with the schema.
+    fit: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<Vec<Line<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    why: &'static str,
+}
+
+fn document<'a>(standing: &Standing, schema: &'a str) -> Document<'a> {
+    Document { schema, release: RELEASE, fit: migrate::fits(standing), steps: None, findings: None }
+}
+
+fn plan(standing: &Standing, schema: &str, json: bool, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    let steps = if let Standing::Behind(steps) = standing { steps.as_slice() } else { &[] };
+    if json {
+        let lines = steps.iter().map(|s| Line { name: &s.name, why: word(&s.why) }).collect();
+        return print(&Document { steps: Some(lines), ..document(standing, schema) }, out);
+    }
+    for step in steps {
+        writeln!(out, "{:8} sql/{}", word(&step.why), step.name)?;
+    }
+    if !steps.is_empty() {
+        return Ok(());
+    }
+    let talk = migrate::describe(standing, schema);
+    writeln!(out, "{}", if talk.is_empty() { format!("nothing to do in the schema {schema}") } else { talk.join("\n") })
+}
+
+fn word(why: &Why) -> &'static str {
+    match why {
+        Why::New => "new",
+        Why::Changed => "changed",
+        Why::Gone(_) => "missing",
+        Why::Again => "again",
+        Why::Removed => "removed",
+    }
+}
+
+fn check(standing: &Standing, schema: &str, json: bool, out: &mut (dyn Write + Send)) -> io::Result<u8> {
+    let findings = migrate::describe(standing, schema);
+    let code = if migrate::fits(standing) { 0 } else { FINDINGS };
+    if json {
+        print(&Document { findings: Some(findings), ..document(standing, schema) }, out)?;
+        return Ok(code);
+    }
+    for finding in &findings {
+        writeln!(out, "{finding}")?;
+    }
+    if findings.is_empty() {
+        writeln!(out, "the schema {schema} is what outboxd {RELEASE} expects")?;
+    }
+    Ok(code)
+}
+
+fn print(document: &Document<'_>, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    writeln!(out)
+}

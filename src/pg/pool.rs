@@ -1,0 +1,207 @@
+//! The relay's database: a small pool of sessions that run single statements.
+//!
+//! Nothing here relies on session state, so that it works through PgBouncer in transaction mode: statements are typed
+//! and unnamed, and no SET outlives its transaction. A session that ran into a time-out, or whose caller went away
+//! half-way, is closed and never handed out again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{
+    self, Metrics, Object, Pool, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType, Timeouts,
+};
+use tokio_postgres::Row;
+
+use super::connect::Connector;
+use super::error::PgFault;
+use super::session::{Param, Session};
+use crate::fault::Fault;
+
+/// A session is closed when this old and idle: its backend's caches grow, and a moved DNS name must count one day.
+const MAX_AGE: Duration = Duration::from_secs(30 * 60);
+/// The check of an idle session does no I/O; this bound only satisfies the rule that everything has one.
+const RECYCLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Sizes and times of the pool.
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    /// The most sessions at a time.
+    pub size: usize,
+    /// How long a statement may take, its reply included.
+    pub statement_timeout: Duration,
+    /// How long to wait for a free session.
+    pub wait_timeout: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { size: 8, statement_timeout: Duration::from_secs(30), wait_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Called with the name of each statement as it is sent.
+pub type OnStatement = Arc<dyn Fn(&'static str) + Send + Sync>;
+
+/// The database. Cheap to clone; all clones share the pool.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool<Manager>,
+    connector: Connector,
+    statement_timeout: Duration,
+    wait_timeout: Duration,
+    lost: Arc<AtomicU64>,
+    on_statement: OnStatement,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("connector", &self.connector).field("pool", &self.pool.status()).finish()
+    }
+}
+
+impl Database {
+    /// Makes the pool; the first statement opens the first session.
+    pub fn new(connector: Connector, settings: &PoolSettings) -> Result<Self, Fault> {
+        let lost = Arc::new(AtomicU64::new(0));
+        let create = connector.patience();
+        let manager = Manager { connector: connector.clone(), lost: Arc::clone(&lost) };
+        let timeouts =
+            Timeouts { wait: Some(settings.wait_timeout), create: Some(create), recycle: Some(RECYCLE_TIMEOUT) };
+        let config = PoolConfig { max_size: settings.size.max(1), timeouts, queue_mode: QueueMode::Lifo };
+        let pool = Pool::builder(manager)
+            .config(config)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|e| Fault::halt("internal", format!("the pool: {e}")))?;
+        let (statement_timeout, wait_timeout) = (settings.statement_timeout, settings.wait_timeout);
+        Ok(Self { pool, connector, statement_timeout, wait_timeout, lost, on_statement: Arc::new(|_| {}) })
+    }
+
+    /// Has `hook` called with the name of every statement, for a metric. It must not block.
+    #[must_use]
+    pub fn on_statement(self, hook: OnStatement) -> Self {
+        Self { on_statement: hook, ..self }
+    }
+
+    /// Runs one statement in a transaction of its own.
+    pub async fn statement(&self, name: &'static str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, PgFault> {
+        self.statement_within(self.statement_timeout, name, sql, params).await
+    }
+
+    /// [`Database::statement`] with a time-out of its own.
+    pub async fn statement_within(
+        &self,
+        limit: Duration,
+        name: &'static str,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, PgFault> {
+        let held = self.hold().await?;
+        (self.on_statement)(name);
+        held.session()?.statement(name, sql, params, limit).await
+    }
+
+    /// Runs one statement in an explicit READ COMMITTED transaction, in one round trip.
+    ///
+    /// The error tells a clean refusal (nothing happened) from an *uncertain* end (the reply of COMMIT was lost).
+    pub async fn transaction(&self, name: &'static str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, PgFault> {
+        self.transaction_within(self.statement_timeout, name, sql, params).await
+    }
+
+    /// [`Database::transaction`] with a time-out of its own.
+    pub async fn transaction_within(
+        &self,
+        limit: Duration,
+        name: &'static str,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, PgFault> {
+        let held = self.hold().await?;
+        (self.on_statement)(name);
+        held.session()?.transaction(name, sql, params, limit).await
+    }
+
+    /// How to reach the same database outside the pool.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// How many sessions ended by themselves so far: a server that stopped, or a cut network.
+    pub fn lost_sessions(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Open sessions and those of them that are idle.
+    pub fn sessions(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size, status.available)
+    }
+
+    /// Closes idle sessions and refuses new statements; running ones finish.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+
+    async fn hold(&self) -> Result<Held, PgFault> {
+        match self.pool.get().await {
+            Ok(object) => Ok(Held(Some(object))),
+            Err(PoolError::Backend(fault)) => Err(fault),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(PgFault::timeout(
+                "waiting for a free database session",
+                self.wait_timeout,
+                "raise database.pool_size, or look for slow statements",
+            )),
+            Err(PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)) => Err(PgFault::timeout(
+                &format!("connecting to {}", self.connector.target()),
+                self.connector.patience(),
+                &format!("check the hosts in {}", self.connector.setting()),
+            )),
+            Err(other) => Err(PgFault::refused(Fault::halt("closed", format!("the database pool: {other}")))),
+        }
+    }
+}
+
+/// A session on loan. Goes back to the pool only if nothing is left to read from it.
+struct Held(Option<Object<Manager>>);
+
+impl Held {
+    fn session(&self) -> Result<&Session, PgFault> {
+        let gone = || PgFault::refused(Fault::halt("internal", "a session was used after its return"));
+        self.0.as_deref().ok_or_else(gone)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take_if(|o| o.is_unfit()) {
+            Object::take(object).abandon();
+        }
+    }
+}
+
+struct Manager {
+    connector: Connector,
+    lost: Arc<AtomicU64>,
+}
+
+impl managed::Manager for Manager {
+    type Type = Session;
+    type Error = PgFault;
+
+    async fn create(&self) -> Result<Session, PgFault> {
+        Session::open(&self.connector, Arc::clone(&self.lost)).await
+    }
+
+    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<PgFault> {
+        if session.is_unfit() {
+            return Err(RecycleError::message("the session has ended"));
+        }
+        if metrics.age() > MAX_AGE {
+            return Err(RecycleError::message("the session is old"));
+        }
+        Ok(())
+    }
+}

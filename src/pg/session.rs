@@ -1,0 +1,166 @@
+//! One session: a client, the task that does its I/O, and whether it is still fit for use.
+//!
+//! A session is *busy* from the moment a statement is sent until its last reply is read. Whoever drops the future in
+//! between, or runs out of time, leaves it busy, and a busy session is never used again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join3;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use super::connect::{Connector, Wire};
+use super::error::{Answer, PgFault, answer, sent};
+
+/// A parameter with its type, so that no statement needs to be prepared by name.
+pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// READ COMMITTED explicitly: the planner's functions rely on each statement seeing what the one before it waited for.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const COMMIT: &str = "COMMIT";
+
+/// One session. Dropping it closes the connection at once.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    connector: Connector,
+    io: AbortHandle,
+    busy: AtomicBool,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.io.abort();
+    }
+}
+
+impl Session {
+    /// Opens a session. Each session that ends by itself later on is counted in `lost`.
+    pub async fn open(connector: &Connector, lost: Arc<AtomicU64>) -> Result<Self, PgFault> {
+        let (client, wire) = Box::pin(connector.connect()).await?;
+        let io = tokio::spawn(drive(wire, lost)).abort_handle();
+        Ok(Self::new(client, connector.clone(), io))
+    }
+
+    pub(super) fn new(client: Client, connector: Connector, io: AbortHandle) -> Self {
+        Self { client, connector, io, busy: AtomicBool::new(false) }
+    }
+
+    /// Runs one statement in a transaction of its own; `name` is for messages.
+    ///
+    /// After `limit` the session is busy for good, and the error uncertain.
+    pub async fn statement(
+        &self,
+        name: &str,
+        sql: &str,
+        params: &[Param<'_>],
+        limit: Duration,
+    ) -> Result<Vec<Row>, PgFault> {
+        self.busy.store(true, Ordering::Release);
+        let Ok(reply) = timeout(limit, self.client.query_typed(sql, params)).await else {
+            return Err(self.late(name, limit));
+        };
+        reply.map_err(|error| self.failed(&error, name)).inspect(|_| self.idle())
+    }
+
+    /// Runs one statement between BEGIN and COMMIT, all three sent together: one round trip.
+    ///
+    /// The error is uncertain unless the server refused the statement or the commit.
+    pub async fn transaction(
+        &self,
+        name: &str,
+        sql: &str,
+        params: &[Param<'_>],
+        limit: Duration,
+    ) -> Result<Vec<Row>, PgFault> {
+        self.busy.store(true, Ordering::Release);
+        // join3 polls in this order, and the first poll of each queues its message: they leave in this order.
+        let all = join3(
+            self.client.batch_execute(BEGIN),
+            self.client.query_typed(sql, params),
+            self.client.batch_execute(COMMIT),
+        );
+        let Ok((begin, rows, commit)) = timeout(limit, all).await else {
+            return Err(self.late(name, limit));
+        };
+        // A COMMIT that was answered, even with an error, ends the transaction.
+        if commit.as_ref().err().is_none_or(|e| matches!(answer(e), Answer::Refused(_))) {
+            self.idle();
+        }
+        match (begin, rows, commit) {
+            (Ok(()), Ok(rows), Ok(())) => Ok(rows),
+            // Without BEGIN the statement committed by itself.
+            (Err(error), Ok(_), _) => Err(self.fault(&error, name).uncertain()),
+            // COMMIT after a refused statement rolls back, whether or not its reply arrived.
+            (_, Err(error), _) | (Ok(()), Ok(_), Err(error)) => Err(self.fault(&error, name)),
+        }
+    }
+
+    /// Runs a script of several statements by the simple protocol.
+    pub(super) async fn script(&self, name: &str, sql: &str) -> Result<(), PgFault> {
+        self.busy.store(true, Ordering::Release);
+        self.client.batch_execute(sql).await.map_err(|error| self.failed(&error, name))?;
+        self.idle();
+        Ok(())
+    }
+
+    /// For callers that read replies as they come.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where the session leads.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Whether the session has ended, or a statement on it was given up half-way.
+    pub fn is_unfit(&self) -> bool {
+        self.busy.load(Ordering::Acquire) || self.client.is_closed()
+    }
+
+    /// Asks the server to stop what this session still does, then closes it. Does not wait.
+    pub(super) fn abandon(self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.client.is_closed() {
+            return;
+        }
+        // The session stays open meanwhile: a pooler forgets the request with the client that it belongs to.
+        runtime.spawn(async move { self.connector.cancel(self.client.cancel_token()).await });
+    }
+
+    fn idle(&self) {
+        self.busy.store(false, Ordering::Release);
+    }
+
+    fn late(&self, name: &str, limit: Duration) -> PgFault {
+        let next = "the server or the network is stalled, or another session holds a lock (pg_locks)";
+        PgFault::timeout(&doing(name), limit, next).uncertain()
+    }
+
+    fn failed(&self, error: &tokio_postgres::Error, name: &str) -> PgFault {
+        if matches!(answer(error), Answer::Refused(_)) {
+            self.idle();
+        }
+        self.fault(error, name)
+    }
+
+    fn fault(&self, error: &tokio_postgres::Error, name: &str) -> PgFault {
+        sent(error, &doing(name), self.connector.setting())
+    }
+}
+
+fn doing(name: &str) -> String {
+    format!("statement {name}")
+}
+
+async fn drive(wire: Wire, lost: Arc<AtomicU64>) {
+    // The reason reaches whoever waits for a reply; nobody else asks.
+    if wire.await.is_err() {
+        lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
