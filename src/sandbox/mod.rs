@@ -4,11 +4,15 @@
 //! loopback interface, and that a server is ready when its `start` returns. Everything here blocks the calling
 //! thread; it is driven by tests and by the demo, never by the relay. It depends on no other module of this crate.
 
+mod celery;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod process;
-mod redis;
+mod proxy;
+mod redis_server;
 mod resp;
+mod tls;
 mod user;
 
 use std::ffi::OsStr;
@@ -19,11 +23,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use celery::{CeleryOptions, CeleryWorker};
+pub use pgbouncer::PgBouncer;
 pub use port::Port;
 pub use postgres::{Postgres, PostgresOptions, StopMode};
 pub use process::{Process, ProcessSpec};
-pub use redis::{Persistence, Redis, RedisOptions, TlsFiles};
+pub use proxy::{Direction, Proxy, ProxyStats};
+pub use redis_server::{Persistence, Redis, RedisOptions};
 pub use resp::{Client, Value};
+pub use tls::TlsFiles;
 
 /// What went wrong, as a sentence that names the program, the cause and the next step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

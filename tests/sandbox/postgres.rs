@@ -1,12 +1,8 @@
 //! A private PostgreSQL.
 
-use outboxd::sandbox::{Postgres, PostgresOptions, Sandbox, StopMode};
+use outboxd::sandbox::{PgBouncer, Postgres, PostgresOptions, Proxy, Sandbox, StopMode, TlsFiles};
 
-const TEMPLATE: &str = env!("CARGO_TARGET_TMPDIR");
-
-fn options() -> PostgresOptions {
-    PostgresOptions { template: Some(TEMPLATE.into()), ..PostgresOptions::default() }
-}
+use crate::common::options;
 
 fn start(options: &PostgresOptions) -> Postgres {
     Postgres::start(&Sandbox::new().unwrap(), options).unwrap()
@@ -73,4 +69,49 @@ fn a_password_is_asked_for_and_settings_can_change() {
     postgres.stop(StopMode::Fast).unwrap();
     postgres.start_again().unwrap();
     assert_eq!(postgres.sql("postgres", "show max_connections").unwrap(), "20");
+}
+
+#[test]
+fn a_standby_behind_a_paused_proxy_is_promoted_without_the_last_commits() {
+    use outboxd::sandbox::Direction;
+    let primary = start(&options());
+    let proxy = Proxy::start(primary.port()).unwrap();
+    primary.sql("postgres", "create table t as select 1 as id").unwrap();
+    let standby = primary.standby_through(proxy.port(), &options()).unwrap();
+    proxy.pause(Direction::Replies);
+    primary.sql("postgres", "insert into t values (2)").unwrap();
+    primary.kill();
+    standby.promote().unwrap();
+    assert_eq!(count(&standby), "1");
+}
+
+#[test]
+fn a_pooler_hands_out_another_session_per_transaction() {
+    let postgres = start(&options());
+    let mut pooler = PgBouncer::start(&Sandbox::new().unwrap(), &postgres, &[("default_pool_size", "2")]).unwrap();
+    let through = || psql(&pooler.url("postgres"), "select 1");
+    assert_eq!(through().unwrap(), "1");
+    pooler.kill();
+    psql(&pooler.url("postgres"), "select 1").unwrap_err();
+    pooler.start_again().unwrap();
+    assert_eq!(psql(&pooler.url("postgres"), "select 1").unwrap(), "1");
+}
+
+#[test]
+fn a_server_proves_who_it_is_to_those_who_ask() {
+    let sandbox = Sandbox::new().unwrap();
+    let tls = TlsFiles::make(&sandbox).unwrap();
+    let postgres = Postgres::start(&sandbox, &PostgresOptions { tls: Some(tls.clone()), ..options() }).unwrap();
+    let url = format!("{}?sslmode=verify-full&sslrootcert={}", postgres.url("postgres"), tls.ca.display());
+    let encrypted = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+    assert_eq!(psql(&url, encrypted).unwrap(), "t");
+    let stranger = TlsFiles::make(&sandbox).unwrap();
+    let url = url.replace(&tls.ca.display().to_string(), &stranger.ca.display().to_string());
+    assert!(psql(&url, encrypted).unwrap_err().contains("certificate verify failed"));
+}
+
+fn psql(url: &str, sql: &str) -> Result<String, String> {
+    let output = std::process::Command::new("psql").args(["-XAtq", "-d", url, "-c", sql]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }

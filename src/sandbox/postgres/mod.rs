@@ -6,7 +6,8 @@ mod template;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use rustix::process::{Pid, Signal};
 
 use super::process::log_tail;
 use super::user::User;
-use super::{Port, Process, ProcessSpec, Result, Sandbox, failure, poll_until};
+use super::{Port, Process, ProcessSpec, Result, Sandbox, TlsFiles, failure, poll_until};
 use binaries::Binaries;
 
 /// How a [`Postgres`] is started.
@@ -29,6 +30,8 @@ pub struct PostgresOptions {
     pub password: Option<String>,
     /// A folder that keeps a fresh cluster between runs: copying takes a tenth of making one. Needs `password: None`.
     pub template: Option<PathBuf>,
+    /// Serves TLS to clients that ask for it.
+    pub tls: Option<TlsFiles>,
 }
 
 impl PostgresOptions {
@@ -70,8 +73,25 @@ impl Postgres {
     pub fn start(sandbox: &Sandbox, options: &PostgresOptions) -> Result<Self> {
         let postgres = Self::prepare(sandbox, options)?;
         template::fill(&postgres, options)?;
+        if let Some(tls) = &options.tls {
+            postgres.serve_tls(tls)?;
+        }
         postgres.start_again()?;
         Ok(postgres)
+    }
+
+    /// The server wants a key that is its own and that nobody else can read, so it gets a copy.
+    fn serve_tls(&self, tls: &TlsFiles) -> Result<()> {
+        let folder = self.data.parent().unwrap_or(&self.data);
+        for (setting, from) in [("ssl_cert_file", &tls.cert), ("ssl_key_file", &tls.key)] {
+            let to = folder.join(setting);
+            let copied = fs::copy(from, &to).and_then(|_| fs::set_permissions(&to, Permissions::from_mode(0o600)));
+            copied.map_err(|e| failure(format!("{} cannot be copied to {}: {e}.", from.display(), to.display())))?;
+            self.user.map_or(Ok(()), |user| user.own(&to))?;
+            lock(&self.settings).insert(setting.to_owned(), to.display().to_string());
+        }
+        lock(&self.settings).insert("ssl".to_owned(), "on".to_owned());
+        Ok(())
     }
 
     /// A cluster whose data folder does not exist yet.

@@ -23,7 +23,15 @@ impl Postgres {
         self.start_again()
     }
 
-    /// Starts another cluster from a backup.
+    /// Keeps the data of a stopped cluster as a folder from which others start; one that is already there stays.
+    pub fn keep_as(&self, folder: &Path) -> Result<()> {
+        if self.is_running() {
+            return Err(failure("Only a stopped cluster can be kept; call `stop` first, or take a `base_backup`."));
+        }
+        template::publish(self, folder)
+    }
+
+    /// Starts another cluster from a backup or a kept cluster.
     pub fn start_from(sandbox: &Sandbox, backup: &Path, options: &PostgresOptions) -> Result<Self> {
         let postgres = Self::prepare(sandbox, options)?;
         postgres.adopt(backup)?;

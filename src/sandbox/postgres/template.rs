@@ -20,7 +20,7 @@ pub(super) fn fill(postgres: &Postgres, options: &PostgresOptions) -> Result<()>
             let template = folder.join(format!("postgres-{}", version(postgres)?));
             if !template.exists() {
                 initdb(postgres, None)?;
-                return publish(postgres, folder, &template);
+                return publish(postgres, &template);
             }
             copy(&template, &postgres.data)?;
             postgres.user.map_or(Ok(()), |user| user.own(&postgres.data))
@@ -38,9 +38,9 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Copies under a name of its own, then renames: who looks sees all of it or nothing. Losing a race is no failure.
-fn publish(postgres: &Postgres, folder: &Path, template: &Path) -> Result<()> {
+pub(super) fn publish(postgres: &Postgres, template: &Path) -> Result<()> {
     let failed = |e| failure(format!("The template cluster {} cannot be kept: {e}.", template.display()));
-    fs::create_dir_all(folder).map_err(failed)?;
+    fs::create_dir_all(template.parent().unwrap_or(template)).map_err(failed)?;
     let draft = template.with_extension(format!("{}", postgres.port()));
     copy(&postgres.data, &draft)?;
     if let Err(e) = fs::rename(&draft, template) {

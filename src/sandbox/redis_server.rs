@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::process::{find_in_path, log_tail};
 use super::resp::{Client, Value};
-use super::{Port, Process, ProcessSpec, Result, Sandbox, failure, poll_until};
+use super::{Port, Process, ProcessSpec, Result, Sandbox, TlsFiles, failure, poll_until};
 
 /// What the server writes to disk, and so what it still has after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,17 +27,6 @@ pub enum Persistence {
     AofAlways,
     /// The append-only file, synced when the kernel likes.
     AofNo,
-}
-
-/// The files of a server that speaks TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The authority that signed the certificates.
-    pub ca: PathBuf,
-    /// The server's certificate.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
 }
 
 /// How a [`Redis`] is started.
