@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, Severity};
 
-use crate::fault::{Fault, Reason};
+use crate::fault::{Fault, Origin, Reason};
 
 /// A statement, or a connection, that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl std::error::Error for PgFault {}
 
 impl From<PgFault> for Fault {
     fn from(fault: PgFault) -> Self {
-        fault.fault
+        fault.fault.of(Origin::Postgres)
     }
 }
 

@@ -1,6 +1,6 @@
 //! PostgreSQL: the only folder that names the driver and the pool.
 //!
-//! [`connect`] opens sessions, [`pool`] runs the relay's statements, [`listen`] hears the doorbell, [`schema`] holds
+//! [`connect`] opens sessions, [`pool`] runs statements, [`Outbox`] names those of the relay, [`listen`] hears the doorbell, [`schema`] holds
 //! the SQL that a database needs and [`migrate`] brings it there. What goes wrong leaves as a [`PgFault`].
 
 mod compare;
@@ -9,15 +9,20 @@ mod dsn;
 pub mod error;
 mod lex;
 pub mod listen;
+mod messages;
 pub mod migrate;
+mod outbox;
 pub mod pool;
 pub mod schema;
 pub mod script;
 pub mod session;
+mod sql;
 mod tls;
 
 pub use connect::Connector;
 pub use error::PgFault;
-pub use listen::Listener;
+pub use listen::{Delivery, Event, Listener};
+pub use messages::{BatchRows, Header};
+pub use outbox::{Ask, Identity, OpenRequest, Opened, Opening, Outbox, Plan, PlanRequest, QueueGauge, QueueWork, Session as WorkSession, Work};
 pub use pool::{Database, PoolSettings};
 pub use session::{Param, Session};

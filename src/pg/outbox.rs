@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::messages::{BatchRows, Header};
-use super::{Database, Listener, sql};
+use super::{Database, Listener, Param, sql};
 use crate::batch::Marker;
 use crate::fault::Fault;
 
@@ -219,7 +219,7 @@ impl Outbox {
 
     /// What there is to do.
     pub async fn work(&self, session: Session<'_>, ask: Ask) -> Result<Work, Fault> {
-        let params: [sql::Param<'_>; 4] =
+        let params: [Param<'_>; 4] =
             [(&ask.rows, Type::BOOL), (&ask.discover, Type::BOOL), (&ask.keep, Type::BOOL), (&ask.bell, Type::INT8)];
         let rows = match session {
             Session::Listening(listener) => listener.statement("work", &self.sql.work, &params).await?,
@@ -327,9 +327,9 @@ impl Outbox {
 
     /// Copies how far the markers have come into Postgres, where something changed.
     pub async fn mark(&self, queues: &[&str], tenures: &[Uuid], positions: &[i64]) -> Result<(), Fault> {
-        let params: [sql::Param<'_>; 3] =
+        let params: [Param<'_>; 3] =
             [(&queues, Type::TEXT_ARRAY), (&tenures, Type::UUID_ARRAY), (&positions, Type::INT8_ARRAY)];
-        self.database.statement("mark", &self.sql.mark, &params).await.map(drop)
+        self.database.statement("mark", &self.sql.mark, &params).await.map(drop).map_err(Fault::from)
     }
 
     /// Puts full copies of rows that cannot be published into `outbox_dead`; repeating it changes nothing.
@@ -337,14 +337,14 @@ impl Outbox {
         let ids: Vec<i64> = rejects.iter().map(|(id, _)| *id).collect();
         let classes: Vec<&str> = rejects.iter().map(|(_, fault)| fault.reason().class).collect();
         let errors: Vec<&str> = rejects.iter().map(|(_, fault)| fault.reason().message.as_str()).collect();
-        let params: [sql::Param<'_>; 5] = [
+        let params: [Param<'_>; 5] = [
             (&queue, Type::TEXT),
             (&batch, Type::INT8),
             (&ids, Type::INT8_ARRAY),
             (&classes, Type::TEXT_ARRAY),
             (&errors, Type::TEXT_ARRAY),
         ];
-        self.database.statement("bury", &self.sql.bury, &params).await.map(drop)
+        self.database.statement("bury", &self.sql.bury, &params).await.map(drop).map_err(Fault::from)
     }
 
     /// Whether a transaction is open that may have inserted while the bell said "awake".
@@ -355,13 +355,13 @@ impl Outbox {
 
     /// Gives up the affinity of a relay that stops in good order.
     pub async fn release(&self, relay: &str) -> Result<(), Fault> {
-        self.database.statement("release", &self.sql.release, &[(&relay, Type::TEXT)]).await.map(drop)
+        self.database.statement("release", &self.sql.release, &[(&relay, Type::TEXT)]).await.map(drop).map_err(Fault::from)
     }
 
     /// Records why this relay stopped a queue by itself; `None` clears it.
     pub async fn stopped(&self, queue: &str, reason: Option<&str>, relay: &str) -> Result<(), Fault> {
-        let params: [sql::Param<'_>; 3] = [(&queue, Type::TEXT), (&reason, Type::TEXT), (&relay, Type::TEXT)];
-        self.database.statement("stopped", &self.sql.stopped, &params).await.map(drop)
+        let params: [Param<'_>; 3] = [(&queue, Type::TEXT), (&reason, Type::TEXT), (&relay, Type::TEXT)];
+        self.database.statement("stopped", &self.sql.stopped, &params).await.map(drop).map_err(Fault::from)
     }
 
     /// Who this database is, and whether its ids are its own.
@@ -380,7 +380,7 @@ impl Outbox {
 
     /// Lets producers move on to the next segment if it is time; `moved`, `full` or nothing.
     pub async fn rotate(&self, min_age: Duration, size: i64) -> Result<Option<String>, Fault> {
-        let params: [sql::Param<'_>; 2] = [(&min_age.as_secs_f64(), Type::FLOAT8), (&size, Type::INT8)];
+        let params: [Param<'_>; 2] = [(&min_age.as_secs_f64(), Type::FLOAT8), (&size, Type::INT8)];
         let rows = self.database.statement("rotate", &self.sql.rotate, &params).await?;
         Ok(one(&rows, "rotate")?.get(0))
     }
@@ -394,7 +394,7 @@ impl Outbox {
     /// Empties a sealed segment if nobody needs it: `truncated`, `moved` or `needed`.
     pub async fn truncate(&self, segment: i32, min_age: Duration, max_age: Duration) -> Result<String, Fault> {
         let (min, max) = (min_age.as_secs_f64(), max_age.as_secs_f64());
-        let params: [sql::Param<'_>; 3] = [(&segment, Type::INT4), (&min, Type::FLOAT8), (&max, Type::FLOAT8)];
+        let params: [Param<'_>; 3] = [(&segment, Type::INT4), (&min, Type::FLOAT8), (&max, Type::FLOAT8)];
         let rows = self.database.statement("truncate", &self.sql.truncate, &params).await?;
         Ok(one(&rows, "truncate")?.get(0))
     }
@@ -402,7 +402,7 @@ impl Outbox {
     /// Deletes what nobody needs any more, at most `slice` rows of each kind; how many went.
     pub async fn trim(&self, min_age: Duration, max_age: Duration, slice: i32) -> Result<i64, Fault> {
         let (min, max) = (min_age.as_secs_f64(), max_age.as_secs_f64());
-        let params: [sql::Param<'_>; 3] = [(&min, Type::FLOAT8), (&max, Type::FLOAT8), (&slice, Type::INT4)];
+        let params: [Param<'_>; 3] = [(&min, Type::FLOAT8), (&max, Type::FLOAT8), (&slice, Type::INT4)];
         let rows = self.database.statement("trim", &self.sql.trim, &params).await?;
         Ok(one(&rows, "trim")?.get(0))
     }
@@ -421,7 +421,7 @@ impl Outbox {
 
     /// Stops a queue; `false`: there is no such queue.
     pub async fn pause(&self, queue: &str, reason: Option<&str>) -> Result<bool, Fault> {
-        let params: [sql::Param<'_>; 2] = [(&queue, Type::TEXT), (&reason, Type::TEXT)];
+        let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&reason, Type::TEXT)];
         let rows = self.database.statement("pause", &self.sql.pause, &params).await?;
         Ok(one(&rows, "pause")?.get(0))
     }
@@ -434,7 +434,7 @@ impl Outbox {
 
     /// Decides where a queue starts at a new destination: the ledger number, or `None` if there is no such queue.
     pub async fn relocate(&self, queue: &str, resend: bool) -> Result<Option<i64>, Fault> {
-        let params: [sql::Param<'_>; 2] = [(&queue, Type::TEXT), (&resend, Type::BOOL)];
+        let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&resend, Type::BOOL)];
         let rows = self.database.statement("move", &self.sql.relocate, &params).await?;
         Ok(rows.first().and_then(|row| row.get(0)))
     }

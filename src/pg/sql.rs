@@ -1,10 +1,5 @@
 //! The relay's statements, from `sql/queries`, with the schema filled in.
 
-use tokio_postgres::types::{ToSql, Type};
-
-/// A parameter and its type: statements are not prepared, so the type is said.
-pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
-
 /// An identifier, quoted.
 pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Confirm, Doorbell};
 use crate::fault::Fault;
-use crate::pg::{ListenUrl, Outbox};
+use crate::pg::{Connector, Outbox};
 use crate::telemetry::{Health, Metrics};
 use shared::{Board, Shared, Targets};
 use wake::{Hints, Wake};
@@ -44,7 +44,7 @@ pub struct Parts {
     /// Postgres.
     pub outbox: Outbox,
     /// Opens the session that listens; `None`: rows wait for the poll.
-    pub listen: Option<ListenUrl>,
+    pub listen: Option<Connector>,
     /// Numbers.
     pub metrics: Arc<Metrics>,
     /// Liveness and readiness.

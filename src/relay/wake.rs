@@ -18,7 +18,7 @@ use super::lane::Lane;
 use super::shared::{Shared, State};
 use crate::config::Config;
 use crate::fault::Fault;
-use crate::pg::{Ask, Listener, Notice, QueueWork, Session, Work};
+use crate::pg::{Ask, Connector, Delivery, Event, Listener, QueueWork, Work, WorkSession as Session};
 use tokio_util::task::TaskTracker;
 
 /// The wake loop: one per relay.
@@ -30,7 +30,7 @@ pub(crate) struct Wake {
     /// The hints that the lanes listen to, by queue.
     pub(crate) hints: Arc<Hints>,
     /// Opens the session that listens; `None`: there is none, and rows wait for the poll.
-    pub(crate) listen: Option<crate::pg::ListenUrl>,
+    pub(crate) listen: Option<Connector>,
     /// Whether the bell may be used on this server.
     pub(crate) bell_allowed: bool,
 }
@@ -61,10 +61,13 @@ impl Hints {
     }
 }
 
+/// What producers ring on.
+const CHANNEL: &str = "outbox";
+
 /// A session that listens, and what it hears.
 struct Ears {
     listener: Listener,
-    notices: mpsc::Receiver<Notice>,
+    notices: mpsc::Receiver<Event>,
 }
 
 impl Wake {
@@ -93,13 +96,7 @@ impl Wake {
 
     /// From connecting to the loss of the connection.
     async fn session(&self, down: &mut bool, pace: &mut Backoff) -> Result<(), Fault> {
-        let mut ears = match &self.listen {
-            Some(url) => {
-                let (listener, notices) = url.connect().await?;
-                Some(Ears { listener, notices })
-            }
-            None => None,
-        };
+        let mut ears = self.listen().await?;
         super::identity(&self.shared).await?;
         let result = self.watch(&mut ears, down, pace).await;
         if result.is_ok()
@@ -110,6 +107,20 @@ impl Wake {
             let _gone: Result<Work, Fault> = self.shared.outbox.work(Session::Listening(&ears.listener), ask).await;
         }
         result
+    }
+
+    /// A session that hears, if there can be one.
+    async fn listen(&self) -> Result<Option<Ears>, Fault> {
+        let Some(connector) = &self.listen else { return Ok(None) };
+        let limit = self.shared.config().database.statement_timeout.get();
+        let (listener, notices) = Box::pin(Listener::connect(connector, &[CHANNEL], limit)).await?;
+        if let Delivery::Pooler(reason) = listener.delivery() {
+            tracing::warn!(event = "bell.deaf", reason,
+                "notifications do not arrive, so rows wait for the poll; set database.listen_url to an address that \
+                 reaches Postgres itself");
+            return Ok(None);
+        }
+        Ok(Some(Ears { listener, notices }))
     }
 
     async fn watch(&self, ears: &mut Option<Ears>, down: &mut bool, pace: &mut Backoff) -> Result<(), Fault> {
@@ -169,11 +180,11 @@ impl Wake {
         };
         let cause = tokio::select! {
             notice = ring => match notice {
-                Some(Notice::Notified) => {
+                Some(Event::Notified { .. }) => {
                     self.shared.metrics.notified();
                     "bell"
                 }
-                Some(Notice::Lost(fault)) => return Err(fault),
+                Some(Event::Lost(fault)) => return Err(fault.into()),
                 None => return Err(Fault::retry("postgres_closed", "the LISTEN connection is gone")),
             },
             () = self.shared.kick.notified() => "kick",
