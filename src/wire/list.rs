@@ -79,3 +79,41 @@ impl Side {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_row_becomes_one_json_object_with_its_id_and_arguments(
+            queue in any::<String>().prop_filter("usable", |q| !q.is_empty() && !q.contains(['{', '}']) && !q.chars().any(char::is_control)),
+            name in any::<String>(),
+            words in prop::collection::vec(any::<String>(), 0..5),
+            priority in prop::option::of(0..=9_i16),
+            seconds in -1_000_000_000..1_000_000_000_i64,
+        ) {
+            let [args, kwargs] = [json!(words).to_string(), json!({"words": words}).to_string()];
+            let at = jiff::Timestamp::from_second(seconds).unwrap();
+            let task = Task {
+                id: 1, task_id: Uuid::from_u128(7), name: &name, args: &args, kwargs: &kwargs, headers: "{}", body: None,
+                priority, expires_at: priority.map(|_| at), created_at: at,
+            };
+            let push = List::new(&FormatSpec::default(), &queue).unwrap().encode(&task);
+            let Entry::Left(bytes) = push.entry else { panic!("not an LPUSH") };
+            let mut wanted = json!({
+                "id": task.task_id, "queue": queue, "task": name, "args": words, "kwargs": {"words": words}, "headers": {},
+                "created_at": format!("{at:.6}"),
+            });
+            if let Some(level) = priority {
+                wanted["priority"] = json!(level);
+                wanted["expires_at"] = json!(format!("{at:.6}"));
+            }
+            prop_assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), wanted);
+        }
+    }
+}

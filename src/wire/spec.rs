@@ -39,10 +39,11 @@ impl fmt::Display for FormatName {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyEncoding {
-    /// As Celery's own client writes it. The default: consumers in other languages know nothing else.
+    /// As Celery's own client writes it. The default: consumers in other languages know nothing else, and it is
+    /// encoded faster than text with its quotes escaped.
     #[default]
     Base64,
-    /// The JSON text itself: a quarter smaller in Redis, readable there. Python workers take both.
+    /// The JSON text itself: a little smaller in Redis, and readable there. Workers in Python take both.
     Plain,
 }
 

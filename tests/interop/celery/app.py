@@ -1,6 +1,6 @@
 # A Celery application for tests: each execution appends one JSON line to a ledger file.
 #
-#   DEMO_BROKER=redis://127.0.0.1:6379/0 DEMO_LEDGER=/tmp/ledger.jsonl \
+#   DEMO_BROKER=redis://127.0.0.1:6379/0 DEMO_LEDGER=ledger.jsonl \
 #     celery -A app worker -c 1 --pool solo -Q celery
 #
 # DEMO_BROKER   broker URL (required)
