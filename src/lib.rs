@@ -1,10 +1,18 @@
 //! A transactional outbox relay: from a commit in PostgreSQL to an unmodified worker behind Redis.
-pub mod batch;
-pub mod broker;
-pub mod cli;
-pub mod config;
-pub mod fault;
-pub mod pg;
-pub mod sandbox;
+//!
+//! The walk of one row: a producer inserts it into `outbox`; the [`relay`] plans it into a batch of the ledger through
+//! [`pg`], encodes it with [`wire`] and publishes it through [`broker`]. [`config`] says how, [`telemetry`] what
+//! happened, [`cli`] is what people type. [`sandbox`] starts private servers, for the demo, the tests and the benchmarks.
+
 pub mod task;
+pub mod batch;
+pub mod fault;
+pub mod failpoint;
 pub mod wire;
+pub mod config;
+pub mod telemetry;
+pub mod pg;
+pub mod broker;
+pub mod relay;
+pub mod cli;
+pub mod sandbox;

@@ -1,5 +1,104 @@
 //! The command line: one file per command. Data goes to standard output, talk to standard error.
 
 pub mod config;
+mod connect;
 pub mod exit;
+mod health;
 pub mod migrate;
+mod queue;
+mod run;
+mod status;
+mod wait;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Sources};
+use config::SourceArgs;
+use exit::Exit;
+
+/// Relays committed tasks from PostgreSQL to Redis queues, and puts back whatever Redis loses
+#[derive(Debug, Parser)]
+#[command(name = "outboxd", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Relay until told to stop
+    Run(run::RunArgs),
+    /// Bring the schema up to date, or print SQL for other tools
+    Migrate {
+        #[command(flatten)]
+        args: migrate::MigrateArgs,
+        #[command(flatten)]
+        sources: SourceArgs,
+    },
+    /// Show every queue: pending, held and dead rows, and how far Redis has come
+    Status(status::StatusArgs),
+    /// Wait until what was committed before is dispatched
+    Wait(wait::WaitArgs),
+    /// List, pause and resume queues
+    Queue(queue::QueueArgs),
+    /// Check and show the configuration
+    Config(config::ConfigArgs),
+    /// Ask a running relay whether it is alive and ready
+    Health(health::HealthArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("outboxd: cannot start: {error}"));
+            return Exit::Failure.into();
+        }
+    };
+    let code = runtime.block_on(dispatch(cli.command));
+    // A lookup that hangs in a blocking thread must not keep the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn dispatch(command: Command) -> u8 {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    match command {
+        Command::Run(args) => Box::pin(run::run(args)).await.into(),
+        Command::Migrate { args, sources } => {
+            let settings = match connect::migrate_settings(&sources.over(Sources::process())) {
+                Ok(settings) => settings,
+                Err(exit) => return exit.into(),
+            };
+            Box::pin(migrate::run(&args, &settings, &mut out, &mut err)).await
+        }
+        Command::Status(args) => Box::pin(status::run(args)).await.into(),
+        Command::Wait(args) => Box::pin(wait::run(args)).await.into(),
+        Command::Queue(args) => Box::pin(queue::run(args)).await.into(),
+        Command::Config(args) => config::run(args, &mut out, &mut err).into(),
+        Command::Health(args) => health::run(&args).await.into(),
+    }
+}
+
+/// Loads the configuration, or says everything that is wrong with it.
+fn load(sources: &Sources) -> Result<Config, Exit> {
+    Config::load(sources).map_err(|errors| {
+        say(&errors.to_string());
+        Exit::Config
+    })
+}
+
+/// Data, for whoever reads standard output. A reader that has gone away is no error.
+fn print(text: &str) {
+    let _gone: std::io::Result<()> = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+/// Talk, for people.
+fn say(text: &str) {
+    let _gone: std::io::Result<()> = writeln!(std::io::stderr(), "{}", text.trim_end());
+}

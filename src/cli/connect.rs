@@ -1,0 +1,58 @@
+//! How commands reach Postgres.
+
+use super::exit::Exit;
+use super::{migrate, say};
+use crate::config::{Config, Sources};
+use crate::fault::Fault;
+use crate::pg::{Connector, Database, Outbox, PoolSettings};
+
+/// A pool as the configuration says.
+pub(super) fn database(config: &Config) -> Result<Database, Fault> {
+    let settings = &config.database;
+    let connector = Connector::new("database.url", settings.url.expose(), &settings.application_name)?
+        .connect_timeout(settings.connect_timeout.get());
+    let pool = PoolSettings {
+        size: settings.pool_size,
+        statement_timeout: settings.statement_timeout.get(),
+        wait_timeout: settings.statement_timeout.get(),
+    };
+    Database::new(connector, &pool)
+}
+
+/// Where notifications are heard.
+pub(super) fn listener(config: &Config) -> Result<Connector, Fault> {
+    let settings = &config.database;
+    let setting = if settings.listen_url.is_some() { "database.listen_url" } else { "database.url" };
+    Ok(Connector::new(setting, settings.listen().expose(), &settings.application_name)?
+        .connect_timeout(settings.connect_timeout.get()))
+}
+
+/// The outbox of a command that asks Postgres a few things and ends.
+pub(super) fn outbox(sources: &Sources) -> Result<Outbox, Exit> {
+    let config = super::load(sources)?;
+    match database(&config) {
+        Ok(database) => Ok(Outbox::new(database, &config.database.schema)),
+        Err(fault) => Err(failed(&fault)),
+    }
+}
+
+/// Says what went wrong and with which exit code the command ends.
+pub(super) fn failed(fault: &Fault) -> Exit {
+    say(&format!("outboxd: {}", fault.reason().message));
+    match fault {
+        Fault::Retry(_) => Exit::Unreachable,
+        Fault::Halt(reason) if reason.class == "config" => Exit::Config,
+        Fault::Halt(_) | Fault::Reject(_) => Exit::Failure,
+    }
+}
+
+/// What `outboxd migrate` needs: it works without any Redis, and `sql` without any database.
+pub(super) fn migrate_settings(sources: &Sources) -> Result<migrate::MigrateSettings, Exit> {
+    let config = super::load(&Sources { file_only: true, ..sources.clone() })?;
+    let url = config.database.url.expose();
+    Ok(migrate::MigrateSettings {
+        url: (!url.is_empty()).then(|| url.to_owned().into()),
+        schema: config.database.schema.clone(),
+        ..migrate::MigrateSettings::default()
+    })
+}

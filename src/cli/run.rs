@@ -1,0 +1,180 @@
+//! `outboxd run`: the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::config::SourceArgs;
+use super::exit::Exit;
+use super::{connect, load, say};
+use crate::config::{Config, Sources};
+use crate::fault::Fault;
+use crate::pg::{Database, Outbox, migrate};
+use crate::relay::{self, Parts};
+use crate::telemetry::{Health, Logs, Metrics, Server};
+
+/// The arguments of `outboxd run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Apply migrations first
+    #[arg(long)]
+    migrate: bool,
+    #[command(flatten)]
+    sources: SourceArgs,
+}
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+pub(super) async fn run(args: RunArgs) -> Exit {
+    let sources = args.sources.over(Sources::process());
+    let config = match load(&sources) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let logs = Logs::init(&config.log);
+    for warning in config.warnings() {
+        tracing::warn!(event = "config.warning", "{warning}");
+    }
+    match Box::pin(serve(&args, sources, config, logs)).await {
+        Ok(()) => Exit::Ok,
+        Err(fault) => {
+            let reason = fault.reason();
+            tracing::error!(event = "relay.failed", class = reason.class, reason = %reason.message);
+            connect::failed(&fault)
+        }
+    }
+}
+
+async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> Result<(), Fault> {
+    let stop = CancellationToken::new();
+    let metrics = Arc::new(Metrics::new());
+    let health = Health::new();
+    let id = config.relay_id();
+    tracing::info!(event = "relay.starting", relay = id, version = env!("CARGO_PKG_VERSION"),
+        schema = config.database.schema, queues = config.queues.len());
+
+    let (status, shown) = watch::channel(serde_json::json!({ "relay": id }));
+    let (changes, config_seen) = watch::channel(Arc::new(config));
+    tokio::spawn(signals(sources, changes, logs, metrics.clone(), health.clone(), stop.clone())?);
+
+    let config = config_seen.borrow().clone();
+    let server = Server::start(&config.http, metrics.clone(), health.clone(), shown, stop.clone()).await?;
+    let counted = metrics.clone();
+    let database = connect::database(&config)?.on_statement(Arc::new(move |name| counted.statement(name)));
+    let ready = prepare(args, &config, &database, &health, &stop).await?;
+    let outcome = if ready {
+        let parts = Parts {
+            config: config_seen,
+            outbox: Outbox::new(database, &config.database.schema),
+            listen: Some(connect::listener(&config)?),
+            metrics,
+            health,
+            id,
+            status,
+            stop: stop.clone(),
+        };
+        Box::pin(relay::run(parts)).await
+    } else {
+        Ok(())
+    };
+    stop.cancel();
+    server.stopped().await;
+    outcome
+}
+
+/// Waits for Postgres, applies or checks the schema; `false` if the relay was told to stop meanwhile.
+async fn prepare(
+    args: &RunArgs,
+    config: &Config,
+    database: &Database,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<bool, Fault> {
+    let mut pause = Duration::from_millis(100);
+    let mut said = false;
+    loop {
+        let fault = match Box::pin(schema(args, config, database)).await {
+            Ok(()) => return Ok(true),
+            Err(Fault::Retry(reason)) => reason,
+            Err(fault) => return Err(fault),
+        };
+        health.beat();
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!(event = "postgres.down", class = fault.class, reason = %fault.message,
+                "Postgres cannot be used yet; the relay tries again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return Ok(false),
+        }
+        pause = (pause * 2).min(config.relay.retry_max.get());
+    }
+}
+
+async fn schema(args: &RunArgs, config: &Config, database: &Database) -> Result<(), Fault> {
+    let schema = config.database.schema.as_str();
+    if args.migrate {
+        migrate::up(database.connector(), schema, migrate::LOCK_WAIT).await?;
+    }
+    migrate::check(database.connector(), schema).await?.usable(schema)
+}
+
+/// Turns signals into what they ask for. Fails only if the process may not handle signals at all.
+fn signals(
+    sources: Sources,
+    changes: watch::Sender<Arc<Config>>,
+    logs: Logs,
+    metrics: Arc<Metrics>,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<impl Future<Output = ()>, Fault> {
+    let on = |kind: SignalKind| -> Result<Signal, Fault> {
+        signal(kind).map_err(|error| Fault::halt("signals", format!("cannot handle signals: {error}")))
+    };
+    let (mut term, mut int, mut hup) =
+        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                _ = hup.recv() => reload(&sources, &changes, &logs, &metrics),
+                () = stop.cancelled() => return,
+            }
+        }
+        tracing::info!(event = "relay.stopping");
+        health.draining();
+        stop.cancel();
+        // Asked twice, it goes at once: what is under way is safe in the ledger.
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        say("outboxd: stopped at once");
+        std::process::exit(130);
+    })
+}
+
+/// A new configuration is taken up only if it is right as a whole.
+fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &Logs, metrics: &Metrics) {
+    // Files are read again; the environment of a process does not change.
+    match Config::load(sources) {
+        Ok(new) => {
+            let difference = changes.borrow().difference(&new);
+            for change in difference.needing_restart() {
+                tracing::warn!(event = "config.needs_restart", key = change.key, "this change takes effect at the next start");
+            }
+            logs.set_level(&new.log);
+            tracing::info!(event = "config.reloaded", changes = %difference);
+            metrics.config_reloaded(true);
+            changes.send_replace(Arc::new(new));
+        }
+        Err(errors) => {
+            metrics.config_reloaded(false);
+            tracing::error!(event = "config.refused", "the configuration was not taken up, the old one goes on: {errors}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `outboxd status`: every queue in a line.
+
+use clap::Args;
+
+use super::config::SourceArgs;
+use super::exit::Exit;
+use super::{connect, print};
+use crate::config::Sources;
+use crate::pg::QueueGauge;
+
+/// The arguments of `outboxd status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sources: SourceArgs,
+}
+
+/// Asks Postgres, prints, ends.
+pub(super) async fn run(args: StatusArgs) -> Exit {
+    let outbox = match connect::outbox(&args.sources.over(Sources::process())) {
+        Ok(outbox) => outbox,
+        Err(exit) => return exit,
+    };
+    let queues = match outbox.gauge().await {
+        Ok(queues) => queues,
+        Err(fault) => return connect::failed(&fault),
+    };
+    if args.json {
+        print(&serde_json::json!({ "queues": queues }).to_string());
+    } else if queues.is_empty() {
+        print("no queue has been seen yet");
+    } else {
+        print(&table(&queues));
+    }
+    Exit::Ok
+}
+
+/// Columns as wide as they must be.
+pub(super) fn table(queues: &[QueueGauge]) -> String {
+    let head = ["QUEUE", "STATE", "PENDING", "OLDEST", "HELD", "DEAD", "BATCH", "REACHED", "RELAY"].map(str::to_owned);
+    let rows: Vec<[String; 9]> = std::iter::once(head).chain(queues.iter().map(line)).collect();
+    let widths: Vec<usize> =
+        (0..9).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or_default()).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    for queue in queues {
+        if let Some(why) = queue.stopped_reason.as_ref().or(queue.reason.as_ref()) {
+            text.push_str(&format!("\n{}: {why}", queue.queue));
+        }
+    }
+    text
+}
+
+fn line(queue: &QueueGauge) -> [String; 9] {
+    let or_dash = |value: Option<String>| value.filter(|v| !v.is_empty()).unwrap_or_else(|| "-".to_owned());
+    let state = match (queue.paused, &queue.stopped_reason) {
+        (true, _) => "paused",
+        (false, Some(_)) => "stopped",
+        (false, None) => "running",
+    };
+    let about = if queue.estimated { "~" } else { "" };
+    let oldest = queue.oldest_ms.map(|ms| std::time::Duration::from_millis(ms.max(0).unsigned_abs()));
+    [
+        queue.queue.clone(),
+        state.to_owned(),
+        format!("{about}{}", queue.pending),
+        or_dash(oldest.map(|age| humantime::format_duration(round(age)).to_string())),
+        queue.held.to_string(),
+        queue.dead.to_string(),
+        or_dash(queue.newest.map(|n| n.to_string())),
+        or_dash(queue.reached.map(|n| n.to_string())),
+        or_dash(queue.relay.clone()),
+    ]
+}
+
+/// Whole seconds, once there are any.
+fn round(age: std::time::Duration) -> std::time::Duration {
+    if age.as_secs() > 0 { std::time::Duration::from_secs(age.as_secs()) } else { age }
+}
