@@ -10,3 +10,5 @@ mod common;
 mod house;
 mod sandbox;
 mod wire;
+
+mod broker;

@@ -20,11 +20,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::faults;
+use super::greet::{Greeting, greet};
 use super::tls::{TlsSettings, server_name};
 use crate::fault::Fault;
-
-/// How the connection shows in the server's CLIENT LIST.
-const CLIENT_NAME: &str = "outboxd";
 
 /// A Redis server as the configuration names it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -117,22 +115,26 @@ impl Target {
     /// password or the database.
     pub async fn connect(&self) -> Result<Link, Fault> {
         let inner = &*self.0;
-        let stream = timeout(inner.connect_timeout, inner.reach()).await.map_err(|_| {
-            let bound = inner.connect_timeout;
-            Fault::retry("connect", format!("{} is not reached within {bound:?} (`connect_timeout`)", inner.place))
-        })??;
+        let late = |bound: Duration, what: &str, setting: &str| {
+            Fault::retry("connect", format!("{} {what} within {bound:?} (`{setting}`)", inner.place))
+        };
+        let mut stream = timeout(inner.connect_timeout, inner.reach())
+            .await
+            .map_err(|_| late(inner.connect_timeout, "is not reached", "connect_timeout"))??;
+        let password = inner.password.as_ref().map(ExposeSecret::expose_secret);
+        let greeting = Greeting { username: inner.username.as_deref(), password, db: inner.db };
+        timeout(inner.response_timeout, greet(&inner.place, &mut stream, &greeting))
+            .await
+            .map_err(|_| late(inner.response_timeout, "accepts but does not answer", "response_timeout"))??;
+        // No credentials and no database for the library: all is said.
+        let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(Some(inner.response_timeout));
-        // Without credentials and database the library sends nothing by itself: its own greeting loses what the server
-        // says ("max number of clients reached" becomes "authentication failed").
-        let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
         let (connection, driver) = MultiplexedConnection::new_with_config(&silent, stream, config)
             .await
             .map_err(|error| faults::fault(&inner.place, &error))?;
-        let link = Link { connection, driver: tokio::spawn(driver), place: Arc::clone(&inner.place) };
-        inner.greet(&link).await?;
-        Ok(link)
+        Ok(Link { connection, driver: tokio::spawn(driver), place: Arc::clone(&inner.place) })
     }
 }
 
@@ -192,25 +194,6 @@ impl Inner {
 
     fn tls_fault(&self, what: &str) -> Fault {
         Fault::retry("tls", format!("{}: no TLS connection: {what}", self.place))
-    }
-
-    /// One command at a time, so that what the server says to the first is heard even if it then hangs up.
-    async fn greet(&self, link: &Link) -> Result<(), Fault> {
-        if let Some(password) = &self.password {
-            let mut auth = redis::cmd("AUTH");
-            if let Some(username) = &self.username {
-                auth.arg(username);
-            }
-            link.command(auth.arg(password.expose_secret())).await?;
-        }
-        if self.db != 0 {
-            link.command(redis::cmd("SELECT").arg(self.db)).await?;
-        }
-        match link.command(redis::cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME)).await {
-            // A courtesy to operators; a server or a user without it is fine.
-            Err(fault) if matches!(fault.reason().class, "noperm" | "unknown_command" | "server_error") => Ok(()),
-            other => other.map(drop),
-        }
     }
 }
 

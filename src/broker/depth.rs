@@ -70,10 +70,10 @@ impl Group {
         let (mut pending, mut last_delivered, mut lag) = (None, None, None);
         let mut fields = fields.into_iter();
         while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-            match (bytes(name)??.as_slice(), value) {
+            match (bytes(name).ok()??.as_slice(), value) {
                 (b"pending", Value::Int(number)) => pending = u64::try_from(number).ok(),
                 (b"lag", Value::Int(number)) => lag = u64::try_from(number).ok(),
-                (b"last-delivered-id", id) => last_delivered = bytes(id)?,
+                (b"last-delivered-id", id) => last_delivered = bytes(id).ok()?,
                 _ => {}
             }
         }
@@ -101,7 +101,7 @@ async fn unread(link: &Link, key: &Key, id: &[u8], limit: u64) -> Result<u64, Fa
         count += size;
         let last = entries.into_iter().next_back();
         let id = last.and_then(|entry| if let Value::Array(parts) = entry { parts.into_iter().next() } else { None });
-        match id.and_then(bytes).flatten() {
+        match id.and_then(|id| bytes(id).ok()?) {
             Some(id) if size == chunk => after = id,
             _ => break,
         }

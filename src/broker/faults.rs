@@ -5,10 +5,11 @@
 
 use std::error::Error as _;
 use std::io;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError};
 
-use crate::fault::{Fault, Origin};
+use crate::fault::Fault;
 
 /// What happens next, for the two kinds of server error.
 enum Next {
@@ -158,10 +159,6 @@ pub fn nothing_applied(fault: &Fault) -> bool {
 
 /// The fault that an error of the client library stands for. `place` names the server for people.
 pub(super) fn fault(place: &str, error: &RedisError) -> Fault {
-    classify(place, error).of(Origin::Redis)
-}
-
-fn classify(place: &str, error: &RedisError) -> Fault {
     if let Some(errors) = error.clone().into_server_errors() {
         let told = errors
             .iter()
@@ -172,14 +169,23 @@ fn classify(place: &str, error: &RedisError) -> Fault {
             return server(place, told.code(), told.details().unwrap_or_default());
         }
     }
-    if let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
+    if let Some(cause) = io_cause(error) {
         return io(place, cause);
     }
     match error.kind() {
+        ErrorKind::Io if error.is_timeout() => io(place, &io::ErrorKind::TimedOut.into()),
+        ErrorKind::Io if error.is_connection_dropped() => io(place, &io::ErrorKind::BrokenPipe.into()),
         ErrorKind::Io => Fault::retry("io", format!("{place}: {error}")),
         ErrorKind::Server(kind) => Fault::retry("server_error", format!("{place} answered {kind:?}")),
         _ => Fault::retry("protocol", format!("{place} sent something that is not Redis protocol: {error}")),
     }
+}
+
+/// The library hands its causes out behind an `Arc`.
+fn io_cause(error: &RedisError) -> Option<&io::Error> {
+    let cause = error.source()?;
+    let inner = cause.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>();
+    cause.downcast_ref().or_else(|| inner?.downcast_ref())
 }
 
 /// A reply that the script or command cannot give.
@@ -209,8 +215,8 @@ pub(super) fn io(place: &str, error: &io::Error) -> Fault {
     }
 }
 
-/// What the server said.
-fn server(place: &str, code: &str, detail: &str) -> Fault {
+/// What the server said: the code of its error line and the text after it.
+pub(super) fn server(place: &str, code: &str, detail: &str) -> Fault {
     let (code, detail) = unwrap_script(code, detail);
     if code == "NOPERM" {
         return noperm(place, detail);
@@ -328,6 +334,15 @@ mod tests {
             class("ERR", "Error running script (call to f_0f): @user_script:3: attempt to index nil"),
             (false, "server_error")
         );
+    }
+
+    #[test]
+    fn a_cluster_on_the_move_is_waited_for() {
+        for (code, expected) in
+            [("MOVED", "moved"), ("ASK", "ask"), ("TRYAGAIN", "tryagain"), ("CLUSTERDOWN", "clusterdown")]
+        {
+            assert_eq!(class(code, "3999 127.0.0.1:6381"), (false, expected));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::connect::Link;
 use super::faults;
 use super::info::Server;
 use super::marker::Found;
-use super::open::bytes;
+use super::open::{Odd, bytes};
 use crate::fault::Fault;
 
 /// Where one queue's marker lies.
@@ -51,14 +51,14 @@ pub async fn look(link: &Link, spots: &[Spot<'_>]) -> Result<Look, Fault> {
     let mut replies = link.pipeline(&pipeline).await?.into_iter();
     let unexpected = |what| faults::protocol(link.place(), what);
     let info = replies.next().ok_or_else(|| unexpected("INFO"))??;
-    let info = bytes(info).flatten().ok_or_else(|| unexpected("INFO"))?;
+    let info = bytes(info).ok().flatten().ok_or_else(|| unexpected("INFO"))?;
     let mut markers = vec![Err(unexpected("HMGET")); spots.len()];
     for (hash, reply) in hashes.iter().zip(replies) {
         let indexes = &members[hash];
         match reply {
             Ok(Value::Array(values)) if values.len() == indexes.len() => {
                 for (index, value) in indexes.iter().zip(values) {
-                    markers[*index] = bytes(value).map(Found::new).ok_or_else(|| unexpected("HMGET"));
+                    markers[*index] = bytes(value).map(Found::new).map_err(|Odd| unexpected("HMGET"));
                 }
             }
             Ok(_) => {}

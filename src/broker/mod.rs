@@ -13,6 +13,7 @@ mod connect;
 pub mod decide;
 mod depth;
 mod faults;
+mod greet;
 mod info;
 mod look;
 mod marker;

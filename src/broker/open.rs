@@ -32,14 +32,12 @@ pub enum Opened {
 pub async fn observe(link: &Link, marker_key: &[u8], field: &str) -> Result<Observed, Fault> {
     let mut pipeline = Pipeline::new();
     pipeline.cmd("HGET").arg(marker_key).arg(field).cmd("INFO");
-    let mut replies = link.transaction(&mut pipeline).await?.into_iter();
-    let (value, info) = (replies.next().and_then(bytes), replies.next().and_then(bytes));
-    match (value, info) {
-        (Some(value), Some(Some(info))) => {
-            Ok(Observed { found: Found::new(value), server: Server::parse(&String::from_utf8_lossy(&info)) })
-        }
-        _ => Err(faults::protocol(link.place(), "HGET and INFO")),
-    }
+    let replies = link.transaction(&mut pipeline).await?;
+    let unexpected = || faults::protocol(link.place(), "HGET and INFO");
+    let [value, info]: [Value; 2] = replies.try_into().map_err(|_| unexpected())?;
+    let value = bytes(value).map_err(|Odd| unexpected())?;
+    let info = bytes(info).ok().flatten().ok_or_else(unexpected)?;
+    Ok(Observed { found: Found::new(value), server: Server::parse(&String::from_utf8_lossy(&info)) })
 }
 
 /// Replaces the observed value by `new`, if it still stands there; `observed` is [`Found::value`] as it was read.
@@ -63,30 +61,30 @@ pub async fn open(
     let reply = link.pipeline(&pipeline).await?.pop();
     let unexpected = || faults::protocol(link.place(), "the opening script");
     let Value::Array(items) = reply.ok_or_else(unexpected)?? else { return Err(unexpected()) };
-    let mut items = items.into_iter().map(bytes);
-    let word = items.next().flatten().flatten();
-    let text = |item: Option<Option<Option<Vec<u8>>>>| {
-        item.flatten().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-    };
-    match word.as_deref() {
-        Some(b"OK") => {
-            let (run_id, replid) = (text(items.next()), text(items.next()));
-            let (run_id, replid) = run_id.zip(replid).ok_or_else(unexpected)?;
-            Ok(Opened::Ok(Incarnation { run_id, replid }))
+    let mut items = items.into_iter();
+    let mut next = || items.next().map_or(Err(Odd), bytes).map_err(|Odd| unexpected());
+    let word = next()?.unwrap_or_default();
+    match word.as_slice() {
+        b"OK" => {
+            let mut text = || Ok(String::from_utf8_lossy(&next()?.ok_or_else(unexpected)?).into_owned());
+            Ok(Opened::Ok(Incarnation { run_id: text()?, replid: text()? }))
         }
-        Some(b"STALE") => Ok(Opened::Stale(Found::new(items.next().flatten().flatten()))),
-        Some(b"REPLICA") => Err(faults::replica(link.place())),
+        b"STALE" => Ok(Opened::Stale(Found::new(next()?))),
+        b"REPLICA" => Err(faults::replica(link.place())),
         _ => Err(unexpected()),
     }
 }
 
-/// A string or nil; anything else is not what the command answers.
-pub(super) fn bytes(value: Value) -> Option<Option<Vec<u8>>> {
+/// A reply that is neither a string nor nil.
+pub(super) struct Odd;
+
+/// A string, or nothing if the reply is nil.
+pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>, Odd> {
     match value {
-        Value::Nil => Some(None),
-        Value::BulkString(bytes) => Some(Some(bytes)),
-        Value::SimpleString(text) => Some(Some(text.into_bytes())),
-        Value::Okay => Some(Some(b"OK".to_vec())),
-        _ => None,
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        Value::SimpleString(text) => Ok(Some(text.into_bytes())),
+        Value::Okay => Ok(Some(b"OK".to_vec())),
+        _ => Err(Odd),
     }
 }

@@ -93,7 +93,7 @@ struct Segment<'a> {
 
 fn command(batch: &Batch<'_>) -> Result<Cmd, Fault> {
     if !(0 <= batch.from && batch.from < batch.to && batch.to <= MAX_POSITION) {
-        return Err(internal(format!("a batch from {} to {} cannot be published", batch.from, batch.to)));
+        return Err(internal(&format!("a batch from {} to {} cannot be published", batch.from, batch.to)));
     }
     let segments = segments(batch)?;
     let arguments: usize = batch.pushes.iter().map(|push| 1 + fields(&push.entry).len() * 2).sum();
@@ -141,10 +141,10 @@ fn segments<'a>(batch: &Batch<'a>) -> Result<Vec<Segment<'a>>, Fault> {
             Entry::Left(_) => ("LPUSH", KeyKind::List),
             Entry::Right(_) => ("RPUSH", KeyKind::List),
             Entry::Stream(fields) if (1..=MAX_STREAM_ARGS / 2).contains(&fields.len()) => ("XADD", KeyKind::Stream),
-            Entry::Stream(fields) => return Err(internal(format!("a stream entry of {} fields", fields.len()))),
+            Entry::Stream(fields) => return Err(internal(&format!("a stream entry of {} fields", fields.len()))),
         };
         if batch.keys.get(push.key).is_none_or(|key| key.kind != kind) {
-            return Err(internal(format!("{command} into key {} of the format", push.key)));
+            return Err(internal(&format!("{command} into key {} of the format", push.key)));
         }
         let runs = &mut by_key[push.key];
         match runs.last_mut().filter(|run| run.command == command) {
@@ -156,7 +156,7 @@ fn segments<'a>(batch: &Batch<'a>) -> Result<Vec<Segment<'a>>, Fault> {
 }
 
 /// What no format and no ledger produces.
-fn internal(what: String) -> Fault {
+fn internal(what: &str) -> Fault {
     Fault::halt("internal", format!("{what}: this is a bug in outboxd, nothing was sent; please report it"))
 }
 
