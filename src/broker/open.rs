@@ -66,7 +66,9 @@ pub async fn open(
     let word = next()?.unwrap_or_default();
     match word.as_slice() {
         b"OK" => {
-            let mut text = || Ok(String::from_utf8_lossy(&next()?.ok_or_else(unexpected)?).into_owned());
+            let mut text = || -> Result<String, Fault> {
+                Ok(String::from_utf8_lossy(&next()?.ok_or_else(unexpected)?).into_owned())
+            };
             Ok(Opened::Ok(Incarnation { run_id: text()?, replid: text()? }))
         }
         b"STALE" => Ok(Opened::Stale(Found::new(next()?))),

@@ -1,10 +1,15 @@
 //! How commands reach Postgres.
 
+use std::time::Duration;
+
 use super::exit::Exit;
 use super::{migrate, say};
 use crate::config::{Config, Sources};
 use crate::fault::Fault;
 use crate::pg::{Connector, Database, Outbox, PoolSettings};
+
+/// How long a migration waits for another one.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// A pool as the configuration says.
 pub(super) fn database(config: &Config) -> Result<Database, Fault> {
@@ -53,6 +58,6 @@ pub(super) fn migrate_settings(sources: &Sources) -> Result<migrate::MigrateSett
     Ok(migrate::MigrateSettings {
         url: (!url.is_empty()).then(|| url.to_owned().into()),
         schema: config.database.schema.clone(),
-        ..migrate::MigrateSettings::default()
+        lock_wait: LOCK_WAIT,
     })
 }

@@ -71,7 +71,7 @@ async fn dispatch(command: Command) -> u8 {
     match command {
         Command::Run(args) => Box::pin(run::run(args)).await.into(),
         Command::Migrate { args, sources } => {
-            let settings = match connect::migrate_settings(&sources.over(Sources::process())) {
+            let settings = match connect::migrate_settings(&sources.sources()) {
                 Ok(settings) => settings,
                 Err(exit) => return exit.into(),
             };

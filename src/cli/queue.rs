@@ -5,7 +5,6 @@ use clap::{Args, Subcommand};
 use super::config::SourceArgs;
 use super::exit::Exit;
 use super::{connect, print, say, status};
-use crate::config::Sources;
 use crate::fault::Fault;
 use crate::pg::Outbox;
 
@@ -54,7 +53,7 @@ enum QueueCommand {
 
 /// Asks or tells Postgres; running relays follow within a second.
 pub(super) async fn run(args: QueueArgs) -> Exit {
-    let outbox = match connect::outbox(&args.sources.over(Sources::process())) {
+    let outbox = match connect::outbox(&args.sources.sources()) {
         Ok(outbox) => outbox,
         Err(exit) => return exit,
     };

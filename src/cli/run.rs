@@ -29,7 +29,7 @@ pub(super) struct RunArgs {
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 pub(super) async fn run(args: RunArgs) -> Exit {
-    let sources = args.sources.over(Sources::process());
+    let sources = args.sources.clone().sources();
     let config = match load(&sources) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -117,9 +117,9 @@ async fn prepare(
 async fn schema(args: &RunArgs, config: &Config, database: &Database) -> Result<(), Fault> {
     let schema = config.database.schema.as_str();
     if args.migrate {
-        migrate::up(database.connector(), schema, migrate::LOCK_WAIT).await?;
+        migrate::up(database.connector(), schema, connect::LOCK_WAIT).await.map_err(Fault::from)?;
     }
-    migrate::check(database.connector(), schema).await?.usable(schema)
+    migrate::check(database.connector(), schema).await
 }
 
 /// Turns signals into what they ask for. Fails only if the process may not handle signals at all.
@@ -168,7 +168,8 @@ fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &Logs, 
                 tracing::warn!(event = "config.needs_restart", key = change.key, "this change takes effect at the next start");
             }
             logs.set_level(&new.log);
-            tracing::info!(event = "config.reloaded", changes = %difference);
+            let changed: Vec<&str> = difference.0.iter().map(|change| change.key.as_str()).collect();
+            tracing::info!(event = "config.reloaded", changed = changed.join(", "));
             metrics.config_reloaded(true);
             changes.send_replace(Arc::new(new));
         }

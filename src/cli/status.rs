@@ -5,7 +5,6 @@ use clap::Args;
 use super::config::SourceArgs;
 use super::exit::Exit;
 use super::{connect, print};
-use crate::config::Sources;
 use crate::pg::QueueGauge;
 
 /// The arguments of `outboxd status`.
@@ -20,7 +19,7 @@ pub(super) struct StatusArgs {
 
 /// Asks Postgres, prints, ends.
 pub(super) async fn run(args: StatusArgs) -> Exit {
-    let outbox = match connect::outbox(&args.sources.over(Sources::process())) {
+    let outbox = match connect::outbox(&args.sources.sources()) {
         Ok(outbox) => outbox,
         Err(exit) => return exit,
     };

@@ -7,7 +7,7 @@ use clap::Args;
 use super::config::SourceArgs;
 use super::exit::Exit;
 use super::{connect, say};
-use crate::config::{Period, Sources};
+use crate::config::Period;
 use crate::fault::Fault;
 use crate::pg::Outbox;
 
@@ -29,7 +29,7 @@ pub(super) struct WaitArgs {
 
 /// Asks Postgres until it is so.
 pub(super) async fn run(args: WaitArgs) -> Exit {
-    let outbox = match connect::outbox(&args.sources.over(Sources::process())) {
+    let outbox = match connect::outbox(&args.sources.sources()) {
         Ok(outbox) => outbox,
         Err(exit) => return exit,
     };

@@ -42,6 +42,11 @@ const HARMLESS: [&str; 22] = [
 pub struct Secret(SecretString);
 
 impl Secret {
+    /// The value as a folder that connects with it takes it.
+    pub fn secret_string(&self) -> &SecretString {
+        &self.0
+    }
+
     /// The value itself: for the driver that connects with it, and for nothing else.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()

@@ -66,6 +66,18 @@ impl Connector {
         Ok(Self(Arc::new(Inner { setting, dsn, target, tls })))
     }
 
+    /// How long one attempt may take, unless the connection string says so itself.
+    #[must_use]
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        // Nobody else holds it yet, right after `new`.
+        if let Some(inner) = Arc::get_mut(&mut self.0)
+            && !inner.dsn.connect_timeout_given
+        {
+            inner.dsn.connect_timeout = limit;
+        }
+        self
+    }
+
     /// `user@host:port/database`, for logs; without password and parameters.
     pub fn target(&self) -> &str {
         &self.0.target

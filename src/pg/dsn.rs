@@ -30,6 +30,8 @@ pub(super) struct Dsn {
     /// Try the hosts in random order.
     pub(super) shuffle: bool,
     pub(super) connect_timeout: Duration,
+    /// Whether the connection string says so itself.
+    pub(super) connect_timeout_given: bool,
     pub(super) tls: TlsParams,
 }
 
@@ -92,10 +94,12 @@ pub(super) fn parse(text: &str) -> Result<Dsn, String> {
         Some("random") => true,
         Some(_) => return Err("load_balance_hosts must be disable or random".into()),
     };
-    let connect_timeout = params.seconds("connect_timeout")?.unwrap_or(CONNECT_TIMEOUT);
+    let connect_timeout = params.seconds("connect_timeout")?;
+    let connect_timeout_given = connect_timeout.is_some();
+    let connect_timeout = connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     let base = params.base(several)?;
     params.finish()?;
-    Ok(Dsn { base, endpoints, shuffle, connect_timeout, tls })
+    Ok(Dsn { base, endpoints, shuffle, connect_timeout, connect_timeout_given, tls })
 }
 
 /// Keys with the last value given for each.

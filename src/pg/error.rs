@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, Severity};
 
-use crate::fault::{Fault, Origin, Reason};
+use crate::fault::{Fault, Origin};
 
 /// A statement, or a connection, that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,8 +148,7 @@ pub(super) fn refusal(db: &DbError, doing: &str, setting: &str) -> PgFault {
         "" => format!("{doing}: {}{hint} [{code}]", db.message()),
         next => format!("{doing}: {}{hint} [{code}]: {next}", db.message()),
     };
-    let reason = Reason { class: verdict.class, message };
-    let fault = if verdict.halt { Fault::Halt(reason) } else { Fault::Retry(reason) };
+    let fault = if verdict.halt { Fault::halt(verdict.class, message) } else { Fault::retry(verdict.class, message) };
     PgFault { fault, uncertain: false, code: Some(code.to_owned()) }
 }
 

@@ -59,6 +59,15 @@ pub struct Report {
     pub took: Duration,
 }
 
+impl From<MigrateError> for Fault {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Unreachable(fault) | MigrateError::Database(fault) => fault.into(),
+            MigrateError::Refused(message) => Self::halt("schema", message),
+        }
+    }
+}
+
 /// How the schema stands to this program. Changes nothing and takes no lock.
 pub async fn plan(connector: &Connector, schema: &str) -> Result<Standing, MigrateError> {
     let session = open(connector).await?;
@@ -72,8 +81,7 @@ pub async fn check(connector: &Connector, schema: &str) -> Result<(), Fault> {
     match plan(connector, schema).await {
         Ok(standing) if fits(&standing) => Ok(()),
         Ok(standing) => Err(Fault::halt("schema", describe(&standing, schema).join("; "))),
-        Err(MigrateError::Unreachable(fault) | MigrateError::Database(fault)) => Err(fault.fault),
-        Err(MigrateError::Refused(message)) => Err(Fault::halt("schema", message)),
+        Err(error) => Err(error.into()),
     }
 }
 

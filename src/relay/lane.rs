@@ -12,7 +12,7 @@ use super::forward::Forward;
 use super::hint::Hint;
 use super::open;
 use super::route::Route;
-use super::shared::{Post, Shared, State};
+use super::shared::{Post, Shared, State, of_redis};
 use super::window;
 use crate::config::Config;
 use crate::fault::{Fault, Origin};
@@ -109,7 +109,7 @@ impl Lane {
 
     async fn serve_by(&mut self, route: &Route, pace: &mut Backoff) -> Result<Left, Fault> {
         let shared = self.shared.clone();
-        let link = route.target.connect().await?;
+        let link = of_redis(route.target.connect().await)?;
         let owner = self.hints.borrow().owner.clone();
         if owner != shared.id && !owner.is_empty() && window::is_full(route, &link).await? {
             // Its rows wait because the window is full, not because their relay is gone.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::hint::Hint;
 use super::route::Route;
-use super::shared::{Shared, State};
+use super::shared::{Shared, State, of_redis};
 use super::wake::Hints;
 use crate::batch::Marker;
 use crate::broker::{self, Link};
@@ -41,9 +41,10 @@ impl Looks {
                 () = self.shared.stop.cancelled() => return,
             }
             // Targets side by side: one that does not answer must not delay the look at another.
+            let this = &self;
             let looks = self.subjects().into_iter().map(|(target, subjects)| {
                 let link = links.remove(&target);
-                async move { (target.clone(), self.look(&target, link, &subjects).await) }
+                async move { (target.clone(), this.look(&target, link, &subjects).await) }
             });
             let looked: Vec<_> = futures_util::future::join_all(looks).await;
             links.extend(looked.into_iter().filter_map(|(target, link)| Some((target, link?))));
@@ -81,10 +82,10 @@ impl Looks {
         let Some(first) = subjects.first() else { return Err(Fault::retry("unused", "no queue goes there")) };
         let link = match link {
             Some(link) => link,
-            None => first.route.target.connect().await?,
+            None => of_redis(first.route.target.connect().await)?,
         };
         let spots: Vec<_> = subjects.iter().map(|subject| subject.route.spot()).collect();
-        let look = broker::look(&link, &spots).await?;
+        let look = of_redis(broker::look(&link, &spots).await)?;
         for (subject, found) in subjects.iter().zip(&look.markers) {
             // A marker key that cannot be read is its lane's affair: it opens and says what is wrong.
             let marker = found.as_ref().ok().and_then(|found| found.marker);

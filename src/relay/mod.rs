@@ -151,11 +151,10 @@ fn say_what_differs(config: &Config, max_prepared: i64, listening: bool) {
             "the doorbell is not used (a transaction that has issued NOTIFY cannot be prepared); rows wait for the poll; \
              set database.doorbell = \"on\" if no producer uses PREPARE TRANSACTION");
     }
-    for (queue, settings) in config.all_queues() {
-        if settings.confirm != Confirm::None {
-            tracing::info!(event = "confirm.as_none", queue, confirm = ?settings.confirm,
-                "consumption is not tracked yet: after Redis lost its data, everything dispatched within \
-                 relay.replay_horizon is sent again, as with confirm = \"none\"");
-        }
+    let named = config.queues.keys().map(|queue| config.queue(queue).confirm);
+    if named.chain([config.defaults.confirm]).any(|confirm| confirm != Confirm::None) {
+        tracing::info!(event = "confirm.as_none",
+            "consumption is not tracked yet: `confirm` behaves as \"none\" for every queue, and after Redis lost its data \
+             everything dispatched within relay.replay_horizon is sent again");
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::backoff::Backoff;
 use super::route::Route;
-use super::shared::Shared;
+use super::shared::{Shared, of_redis};
 use crate::batch::Marker;
 use crate::broker::{self, Link, Opened};
 use crate::failpoint;
@@ -32,7 +32,7 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
     let spot = route.spot();
     let mut pace = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
     for _ in 0..8 {
-        let observed = broker::observe(link, spot.marker, spot.field).await?;
+        let observed = of_redis(broker::observe(link, spot.marker, spot.field).await)?;
         failpoint::hit("open.observed");
         let token = Uuid::new_v4();
         let incarnation = observed.server.incarnation.to_string();
@@ -52,7 +52,8 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
         };
         failpoint::hit("open.committed");
         let marker = Marker { tenure: token, position: ledger.trusted };
-        match broker::open(link, spot.marker, spot.field, observed.found.value.as_deref(), &marker).await? {
+        let opened = broker::open(link, spot.marker, spot.field, observed.found.value.as_deref(), &marker).await;
+        match of_redis(opened)? {
             Opened::Ok(now) if now == observed.server.incarnation => {
                 failpoint::hit("open.done");
                 report(shared, queue, observed.found.marker, &ledger);

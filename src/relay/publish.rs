@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::encode::Parcel;
 use super::route::Route;
-use super::shared::Shared;
+use super::shared::{Shared, of_redis};
 use crate::batch::Marker;
 use crate::broker::{self, Appended, Link};
 use crate::failpoint;
@@ -69,7 +69,7 @@ async fn append(route: &Route, link: &Link, at: Marker, parcel: &Parcel) -> Resu
     if let std::task::Poll::Pending = futures_util::poll!(sending.as_mut()) {
         failpoint::hit("publish.sent");
     }
-    let answer = sending.as_mut().await?;
+    let answer = of_redis(sending.as_mut().await)?;
     if let Some(fault) = answer.fault(link) {
         return Err(fault);
     }

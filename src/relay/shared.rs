@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::batch::Marker;
 use crate::broker::Target;
 use crate::config::Config;
-use crate::fault::Fault;
+use crate::fault::{Fault, Origin};
 use crate::pg::Outbox;
 use crate::telemetry::Metrics;
 
@@ -43,6 +43,11 @@ impl Shared {
     }
 }
 
+/// Says of a failed call to the broker that it was Redis.
+pub(crate) fn of_redis<T>(result: Result<T, Fault>) -> Result<T, Fault> {
+    result.map_err(|fault| fault.of(Origin::Redis))
+}
+
 /// A poisoned lock holds plain values that are replaced whole: they are as good as ever.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -71,7 +76,7 @@ impl Targets {
             return Ok(target.clone());
         }
         let (connect, response) = (settings.connect_timeout.get(), settings.response_timeout.get());
-        let target = Target::new(name, settings.url.secret(), connect, response)?;
+        let target = Target::new(name, settings.url.secret_string(), connect, response)?;
         known.insert(name.to_owned(), (settings.clone(), target.clone()));
         Ok(target)
     }

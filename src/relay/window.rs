@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::route::Route;
+use super::shared::of_redis;
 use crate::batch::KeyKind;
 use crate::broker::{self, Link};
 use crate::fault::Fault;
@@ -69,7 +70,7 @@ impl Window {
             return Ok(());
         }
         let before = self.depth;
-        self.depth = broker::depth(link, route.format.keys(), self.limit).await?;
+        self.depth = of_redis(broker::depth(link, route.format.keys(), self.limit).await)?;
         if self.depth < before {
             self.pace.reset();
         }
