@@ -34,7 +34,7 @@ pub(super) fn listener(config: &Config) -> Result<Connector, Fault> {
 
 /// The outbox of a command that asks Postgres a few things and ends.
 pub(super) fn outbox(sources: &Sources) -> Result<Outbox, Exit> {
-    let config = super::load(sources)?;
+    let config = super::load(&Sources { partial: true, ..sources.clone() })?;
     match database(&config) {
         Ok(database) => Ok(Outbox::new(database, &config.database.schema)),
         Err(fault) => Err(failed(&fault)),
@@ -53,7 +53,7 @@ pub(super) fn failed(fault: &Fault) -> Exit {
 
 /// What `outboxd migrate` needs: it works without any Redis, and `sql` without any database.
 pub(super) fn migrate_settings(sources: &Sources) -> Result<migrate::MigrateSettings, Exit> {
-    let config = super::load(&Sources { file_only: true, ..sources.clone() })?;
+    let config = super::load(&Sources { partial: true, ..sources.clone() })?;
     let url = config.database.url.expose();
     Ok(migrate::MigrateSettings {
         url: (!url.is_empty()).then(|| url.to_owned().into()),

@@ -26,7 +26,7 @@ pub(super) struct HealthArgs {
 
 /// Exit code 0 if the relay says yes, 1 if it says no, 69 if it does not answer.
 pub(super) async fn run(args: &HealthArgs) -> Exit {
-    let config = match load(&Sources { file_only: true, ..args.sources.clone().sources() }) {
+    let config = match load(&Sources { partial: true, ..args.sources.clone().sources() }) {
         Ok(config) => config,
         Err(exit) => return exit,
     };

@@ -15,8 +15,8 @@ const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
 const REDIS: [&str; 6] = ["redis", "rediss", "valkey", "valkeys", "redis+unix", "unix"];
 
 /// Reports everything that is wrong with a configuration of the right types; keys in `bad` are reported already.
-pub(super) fn check(config: &Config, bad: &BTreeSet<Key>, file_only: bool, problems: &mut Vec<Problem>) {
-    let mut checker = Checker { config, bad, file_only, problems };
+pub(super) fn check(config: &Config, bad: &BTreeSet<Key>, partial: bool, problems: &mut Vec<Problem>) {
+    let mut checker = Checker { config, bad, partial, problems };
     checker.urls();
     checker.targets();
     checker.database();
@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, bad: &BTreeSet<Key>, file_only: bool, probl
 struct Checker<'a> {
     config: &'a Config,
     bad: &'a BTreeSet<Key>,
-    file_only: bool,
+    partial: bool,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -65,7 +65,7 @@ impl Checker<'_> {
             if let Err(why) = check_url(url.expose(), schemes) {
                 self.fail(&[key], why);
             }
-        } else if !self.file_only {
+        } else if !self.partial {
             self.fail(&[key], not_set(&Key::of(key), alias));
         }
     }
@@ -73,7 +73,7 @@ impl Checker<'_> {
     /// Every queue's target must exist; `default` may come from the environment when only the file is looked at.
     fn targets(&mut self) {
         let config = self.config;
-        let exists = |name: &str| config.redis.contains_key(name) || (self.file_only && name == "default");
+        let exists = |name: &str| config.redis.contains_key(name) || (self.partial && name == "default");
         let own = config.queues.iter().filter_map(|(queue, settings)| Some((queue, settings.redis.as_deref()?)));
         let missing: Vec<_> = own.filter(|(_, target)| !exists(target)).collect();
         let default = config.defaults.redis.as_str();

@@ -28,7 +28,7 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
     let Some(mut config) = tree.extract() else { return Err(ConfigErrors(tree.problems)) };
     config.origins = Origins(tree.leaves.into_iter().map(|(key, (_, origin))| (key, origin)).collect());
     let mut problems = tree.problems;
-    checks::check(&config, &tree.bad, sources.file_only, &mut problems);
+    checks::check(&config, &tree.bad, sources.file_only || sources.partial, &mut problems);
     if !problems.is_empty() {
         return Err(ConfigErrors(problems));
     }

@@ -25,6 +25,8 @@ pub struct Sources {
     pub flags: Vec<Flag>,
     /// The environment.
     pub env: Vec<(OsString, OsString)>,
+    /// A missing URL is no error: for commands that need only one of the servers, or none.
+    pub partial: bool,
     /// Look at the file alone: a missing URL is no error, and no secret file is opened.
     pub file_only: bool,
 }
