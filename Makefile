@@ -1,0 +1,42 @@
+# What there is to do here. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench setup torture
+
+STEP := scripts/step.sh
+# How long `make torture` goes on.
+TORTURE_SECONDS ?= 600
+# Where scripts/setup.sh puts Celery; the tests and the demo look there.
+export OUTBOXD_VENV ?= $(CURDIR)/target/venv
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: ## Watch committed tasks reach a real worker through a killed relay and an emptied Redis
+	@$(STEP) setup scripts/setup.sh servers
+	@$(STEP) python scripts/setup.sh python
+	@$(STEP) build cargo build --release --locked
+	@target/release/outboxd demo
+
+test: ## Set up, lint, build and run the whole suite
+	@$(STEP) setup scripts/setup.sh
+	@$(STEP) lint scripts/lint.sh
+	@$(STEP) build scripts/suite.sh --no-run
+	@$(STEP) suite scripts/suite.sh
+
+lint: ## Formatting, clippy, docs, shell scripts, licences
+	@$(STEP) setup scripts/setup.sh lint
+	@$(STEP) lint scripts/lint.sh
+
+bench: ## Measure against the unsafe pump and the classic relay
+	@$(STEP) setup scripts/setup.sh servers
+	@cargo bench --locked
+
+setup: ## Install what is missing: servers, Celery, linters
+	@scripts/setup.sh
+
+torture: ## Break everything at random for TORTURE_SECONDS (600)
+	@$(STEP) setup scripts/setup.sh servers
+	@$(STEP) python scripts/setup.sh python
+	@OUTBOXD_TORTURE_SECONDS=$(TORTURE_SECONDS) $(STEP) torture \
+		cargo test --release --locked --features failpoints --test suite torture -- --nocapture --test-threads 1

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Installs what the demo, the tests and the benchmarks need and this machine does not have. Quick when all is there.
+#
+#   scripts/setup.sh            everything
+#   scripts/setup.sh servers    PostgreSQL, Redis, PgBouncer, openssl (Debian, Ubuntu; as root or through sudo)
+#   scripts/setup.sh python     Celery in a virtual environment: target/venv, or $OUTBOXD_VENV
+#   scripts/setup.sh lint       shellcheck, clippy, rustfmt
+#
+# No server is started: outboxd starts private ones on free ports and ends them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '  %-8s %s\n' "$1" "$2"; }
+
+fail() {
+  printf 'setup: %s\n' "$1" >&2
+  exit 1
+}
+
+has() { PATH="$PATH:/usr/sbin:/usr/local/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+
+has_postgres() {
+  has postgres && return
+  [ -n "${OUTBOXD_PG_BIN:-}" ] && [ -x "$OUTBOXD_PG_BIN/postgres" ] && return
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+}
+
+# Debian starts a server as soon as it is installed, unless this file says no. One that is there already stays.
+forbid_starts() {
+  [ -e /usr/sbin/policy-rc.d ] && return
+  printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee /usr/sbin/policy-rc.d >/dev/null
+  "${root[@]}" chmod 755 /usr/sbin/policy-rc.d
+  trap '"${root[@]}" rm -f /usr/sbin/policy-rc.d' EXIT
+}
+
+# install WHAT-FOR PACKAGE...
+install() {
+  local what=$1
+  shift
+  has apt-get || fail "missing: $*. Install them with this system's package manager, then run this again."
+  root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    has sudo || fail "missing: $*. Run as root: apt-get install $*"
+    root=(sudo)
+  fi
+  say "$what" "installing $*"
+  forbid_starts
+  local log
+  log=$(mktemp)
+  "${root[@]}" apt-get update -qq >"$log" 2>&1 || say "$what" "apt-get update failed; trying with the lists of last time"
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >>"$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    fail "apt-get install $* failed; its whole output is in $log"
+  }
+  rm -f "$log"
+}
+
+servers() {
+  local missing=()
+  has_postgres || missing+=(postgresql)
+  has psql || missing+=(postgresql-client)
+  has redis-server || has valkey-server || missing+=(redis-server)
+  has pgbouncer || missing+=(pgbouncer)
+  has openssl || missing+=(openssl)
+  if [ ${#missing[@]} -gt 0 ]; then
+    install servers "${missing[@]}"
+    say servers "installed, not started; Debian will start them at the next boot unless you disable them"
+  else
+    say servers "ready"
+  fi
+}
+
+python() {
+  local venv=${OUTBOXD_VENV:-target/venv} wanted=scripts/requirements.txt
+  # The copy is written last: an environment without it, or with another one, is not finished.
+  if [ -x "$venv/bin/celery" ] && cmp -s "$wanted" "$venv/requirements.txt"; then
+    say python "ready"
+    return
+  fi
+  if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    install python python3-venv
+  fi
+  say python "installing Celery into $venv"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$wanted" ||
+    fail "pip could not install $wanted; see above, then run this again."
+  cp "$wanted" "$venv/requirements.txt"
+}
+
+lint() {
+  has shellcheck || install lint shellcheck
+  local component
+  for component in clippy rustfmt; do
+    if ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
+      say lint "installing $component"
+      rustup component add "$component" >/dev/null || fail "cargo has no $component; install it beside your Rust."
+    fi
+  done
+  say lint "ready"
+}
+
+has cargo || fail "cargo was not found; install Rust from https://rustup.rs and run this again."
+case ${1:-all} in
+  all)
+    servers
+    python
+    lint
+    ;;
+  servers | python | lint) "$1" ;;
+  *) fail "there is no part $1; say servers, python or lint, or nothing for all." ;;
+esac

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs all tests, or those that match the arguments, with cargo-nextest if it is installed, else with cargo test.
+#
+#   scripts/suite.sh --no-run      builds only
+#   scripts/suite.sh a_rolled_back
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if cargo nextest --version >/dev/null 2>&1; then
+  if [ "${1:-}" = --no-run ]; then
+    exec cargo nextest run --locked --features failpoints --no-run
+  fi
+  cargo nextest run --locked --features failpoints --no-tests pass "$@"
+else
+  if [ "${1:-}" = --no-run ]; then
+    exec cargo test --locked --features failpoints --lib --test suite --no-run
+  fi
+  cargo test --locked --features failpoints --lib --test suite -- "$@"
+fi
+# Nextest leaves these out.
+cargo test --quiet --locked --features failpoints --doc -- "$@"
