@@ -5,10 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 #![expect(clippy::print_stderr, reason = "a failed test shows the end of its servers' logs")]
 
-mod config;
+mod broker;
 mod common;
+mod config;
 mod house;
+mod model;
 mod sandbox;
 mod wire;
-
-mod broker;
