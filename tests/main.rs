@@ -11,4 +11,5 @@ mod config;
 mod house;
 mod model;
 mod sandbox;
+mod telemetry;
 mod wire;

@@ -1,0 +1,190 @@
+//! The HTTP listener: `/livez`, `/readyz`, `/metrics`, `/api/v1/status`. No authentication, no log lines, and no way for
+//! a slow client to hold it up.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::health::{Health, Verdict};
+use super::metrics::Metrics;
+
+/// How patient the listener is.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For a whole request head, and between two requests of one connection.
+    pub head: Duration,
+    /// For one connection altogether; a client that is still there connects again.
+    pub connection: Duration,
+    /// For what is in flight when the listener stops or a connection's time is up.
+    pub farewell: Duration,
+    /// Connections at one time; a further one is closed at once.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            // Above the usual scrape intervals, so that Prometheus can reuse its connection.
+            connection: Duration::from_secs(300),
+            farewell: Duration::from_secs(2),
+            connections: 256,
+        }
+    }
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {listen:?} ({source}): set http.listen (OUTBOXD_HTTP__LISTEN) to a free address of this machine, or to \"\" to switch it off"
+    )]
+    Bind {
+        /// `http.listen`.
+        listen: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What the routes show.
+#[derive(Clone)]
+pub struct Surface {
+    /// For the probes.
+    pub health: Health,
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For `/api/v1/status`: the newest value is served as it is.
+    pub status: watch::Receiver<Value>,
+}
+
+/// A bound listener that does not serve yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    limits: Limits,
+}
+
+impl Server {
+    /// Binds to `http.listen`; `None` if that is empty.
+    pub async fn bind(listen: &str) -> Result<Option<Self>, HttpError> {
+        if listen.is_empty() {
+            return Ok(None);
+        }
+        let bound = TcpListener::bind(listen).await;
+        let listener = bound.map_err(|source| HttpError::Bind { listen: listen.to_owned(), source })?;
+        Ok(Some(Self { listener, limits: Limits::default() }))
+    }
+
+    /// Other limits than usual.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Where it listens: the port that the system chose, if 0 was asked for.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`, then lets what is in flight end, within bounds.
+    pub async fn serve(self, surface: Surface, stop: CancellationToken) {
+        let Self { listener, limits } = self;
+        let (routes, tasks) = (routes(surface), TaskTracker::new());
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+                    let connection = converse(stream, routes.clone(), limits, stop.clone());
+                    tasks.spawn(async move {
+                        connection.await;
+                        drop(slot);
+                    });
+                }
+                // No file descriptor left, or a client that went: neither gets better by trying at full speed.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        drop(listener);
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Speaks with one client until it leaves, its time is up, or the listener stops.
+async fn converse(stream: TcpStream, routes: Router, limits: Limits, stop: CancellationToken) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)));
+    tokio::select! {
+        // An error of one connection is its client's affair.
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(limits.connection) => {}
+        () = stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // Either it ends by itself or it is cut: both are the end.
+    let _ended = tokio::time::timeout(limits.farewell, connection).await;
+}
+
+fn routes(surface: Surface) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .with_state(surface)
+}
+
+async fn livez(State(surface): State<Surface>) -> Response {
+    probe(surface.health.live())
+}
+
+async fn readyz(State(surface): State<Surface>) -> Response {
+    probe(surface.health.readiness())
+}
+
+fn probe(verdict: Verdict) -> Response {
+    match verdict {
+        Verdict::Well => plain(StatusCode::OK, "ok\n".to_owned()),
+        Verdict::Unwell(reason) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn metrics(State(surface): State<Surface>) -> Response {
+    let content_type = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
+    (content_type, surface.metrics.render()).into_response()
+}
+
+async fn status(State(surface): State<Surface>) -> Response {
+    let body = surface.status.borrow().to_string();
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (headers, body).into_response()
+}
+
+fn plain(status: StatusCode, body: String) -> Response {
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, body).into_response()
+}

@@ -1,0 +1,62 @@
+//! Metrics, by typed methods: names, labels and units are decided here and nowhere else. Own registry, no globals.
+//!
+//! Labels come from closed sets, queue names excepted: 200 of them have series of their own, the others share `_other`.
+
+mod catalogue;
+mod queue;
+mod relay;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Registry, TextEncoder};
+
+use catalogue::{Catalogue, QueueNames};
+use queue::QueueSeries;
+use relay::RelaySeries;
+
+pub use catalogue::Described;
+pub use queue::QueueState;
+
+/// Queues with series of their own.
+const QUEUE_CAP: usize = 200;
+
+/// Everything that is counted and measured.
+pub struct Metrics {
+    catalogue: Catalogue,
+    names: QueueNames,
+    queues: QueueSeries,
+    relay: RelaySeries,
+}
+
+impl Metrics {
+    /// All metrics at zero, with the start time set. Fails only if two metrics have one name.
+    pub fn new() -> prometheus::Result<Self> {
+        let mut catalogue = Catalogue::default();
+        let queues = QueueSeries::new(&mut catalogue)?;
+        let relay = RelaySeries::new(&mut catalogue)?;
+        catalogue.registry.register(Box::new(ProcessCollector::for_self()))?;
+        let metrics = Self { catalogue, names: QueueNames::new(QUEUE_CAP), queues, relay };
+        metrics.relay.started();
+        Ok(metrics)
+    }
+
+    /// The text format of Prometheus.
+    pub fn render(&self) -> String {
+        // Encoding fails only on a family without metrics, which gathering leaves out.
+        TextEncoder::new().encode_to_string(&self.registry().gather()).unwrap_or_default()
+    }
+
+    /// Every metric of ours that exists, whether it has a value or not.
+    pub fn described(&self) -> &[Described] {
+        &self.catalogue.described
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.catalogue.registry
+    }
+}
+
+/// A count as a gauge's value; exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating point, and counts stay far below 2^53")]
+fn value(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,221 @@
+//! What is told by queue.
+
+use std::time::Duration;
+
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
+
+use super::catalogue::{Catalogue, Fold, OTHER, QueueGauge};
+use super::{Metrics, value};
+
+/// From the commit-to-Redis aim of a few milliseconds to a backlog of minutes.
+const LATENCY_BUCKETS: [f64; 18] =
+    [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0];
+const BATCH_BUCKETS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 10000.0];
+
+/// What a relay does about a queue at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueState {
+    /// Another relay has it.
+    Elsewhere,
+    /// Its marker and tenure are being settled.
+    Opening,
+    /// Rows are published as they come.
+    Running,
+    /// A server is at fault; trying again with back-off.
+    Waiting,
+    /// The window is full: Redis holds as many messages as it may.
+    Full,
+    /// An operator paused it.
+    Paused,
+    /// Only an operator can mend it.
+    Stopped,
+}
+
+impl QueueState {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Elsewhere, Self::Opening, Self::Running, Self::Waiting, Self::Full, Self::Paused, Self::Stopped];
+
+    /// Its name in metrics and status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Elsewhere => "elsewhere",
+            Self::Opening => "opening",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Full => "full",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+pub(super) struct QueueSeries {
+    pending: QueueGauge,
+    estimated: QueueGauge,
+    oldest: QueueGauge,
+    held: QueueGauge,
+    depth: QueueGauge,
+    paused: QueueGauge,
+    state: GaugeVec,
+    dispatched: IntCounterVec,
+    bytes: IntCounterVec,
+    expired: IntCounterVec,
+    replayed: IntCounterVec,
+    rejected: IntCounterVec,
+    failures: IntCounterVec,
+    tenures: IntCounterVec,
+    incidents: IntCounterVec,
+    latency: HistogramVec,
+    batch: HistogramVec,
+}
+
+impl QueueSeries {
+    pub(super) fn new(all: &mut Catalogue) -> prometheus::Result<Self> {
+        let queue: &'static [&'static str] = &["queue"];
+        let class: &'static [&'static str] = &["queue", "class"];
+        let cause: &'static [&'static str] = &["queue", "cause"];
+        Ok(Self {
+            pending: all.queue_gauge("outboxd_pending_rows", Fold::Sum, "Rows that are committed and not yet dispatched.")?,
+            estimated: all.queue_gauge(
+                "outboxd_pending_rows_estimated",
+                Fold::Max,
+                "1 while outboxd_pending_rows is an estimate, because counting would cost too much; 0 while it is exact.",
+            )?,
+            oldest: all.queue_gauge(
+                "outboxd_oldest_pending_age_seconds",
+                Fold::Max,
+                "Age in seconds of the oldest row that is not yet dispatched; 0 if there is none.",
+            )?,
+            held: all.queue_gauge("outboxd_held_rows", Fold::Sum, "Rows that wait for a time.")?,
+            depth: all.queue_gauge("outboxd_queue_depth", Fold::Sum, "Messages that stand in Redis.")?,
+            paused: all.queue_gauge("outboxd_queue_paused", Fold::Max, "1 while an operator has paused the queue, else 0.")?,
+            state: all.gauge(
+                "outboxd_queue_state",
+                &["queue", "state"],
+                "1 for the state that the queue is in at this relay, 0 for the others.",
+            )?,
+            dispatched: all.counter("outboxd_dispatched_total", queue, "Rows that this relay has published to Redis.")?,
+            bytes: all.counter("outboxd_published_bytes_total", queue, "Bytes of messages that this relay has published.")?,
+            expired: all.counter("outboxd_expired_total", queue, "Rows that were not published because their time had passed.")?,
+            replayed: all.counter("outboxd_replayed_total", queue, "Rows that were sent again after a loss.")?,
+            rejected: all.counter("outboxd_rejected_total", class, "Rows that cannot be published and went to the dead rows.")?,
+            failures: all.counter("outboxd_failures_total", class, "Failed attempts to plan or publish, by class of fault.")?,
+            tenures: all.counter("outboxd_tenures_opened_total", cause, "Times that the queue was opened, by cause.")?,
+            incidents: all.counter("outboxd_incidents_total", cause, "Losses that were noticed, by cause.")?,
+            latency: all.histogram(
+                "outboxd_dispatch_latency_seconds",
+                queue,
+                &LATENCY_BUCKETS,
+                "Seconds from the insertion of a row to Redis' reply, the wait for deliver_at excluded.",
+            )?,
+            batch: all.histogram("outboxd_batch_rows", queue, &BATCH_BUCKETS, "Rows per published batch.")?,
+        })
+    }
+
+    fn gauges(&self) -> [&QueueGauge; 6] {
+        [&self.pending, &self.estimated, &self.oldest, &self.held, &self.depth, &self.paused]
+    }
+}
+
+impl Metrics {
+    /// A queue was found: its counters appear with 0, so that the first event shows as an increase.
+    pub fn add_queue(&self, queue: &str) {
+        let label = self.names.label(queue);
+        for counter in [&self.queues.dispatched, &self.queues.bytes, &self.queues.expired, &self.queues.replayed] {
+            counter.with_label_values(&[label]);
+        }
+        self.queues.latency.with_label_values(&[label]);
+        self.queues.batch.with_label_values(&[label]);
+    }
+
+    /// A queue is gone: its series disappear, and make room for another's.
+    pub fn remove_queue(&self, queue: &str) {
+        self.queues.gauges().iter().for_each(|gauge| gauge.forget(queue));
+        if self.names.remove(queue) {
+            self.catalogue.forget(queue);
+        }
+    }
+
+    /// A batch was published.
+    pub fn published(&self, queue: &str, rows: u64, bytes: u64) {
+        let label = [self.names.label(queue)];
+        self.queues.dispatched.with_label_values(&label).inc_by(rows);
+        self.queues.bytes.with_label_values(&label).inc_by(bytes);
+        self.queues.batch.with_label_values(&label).observe(value(rows));
+    }
+
+    /// How long each row of a batch took from its insertion to Redis' reply.
+    pub fn dispatch_latencies(&self, queue: &str, latencies: impl IntoIterator<Item = Duration>) {
+        let histogram = self.queues.latency.with_label_values(&[self.names.label(queue)]);
+        latencies.into_iter().for_each(|latency| histogram.observe(latency.as_secs_f64()));
+    }
+
+    /// A row went to the dead rows.
+    pub fn rejected(&self, queue: &str, class: &'static str) {
+        self.queues.rejected.with_label_values(&[self.names.label(queue), class]).inc();
+    }
+
+    /// Rows were left out because their time had passed.
+    pub fn expired(&self, queue: &str, rows: u64) {
+        self.queues.expired.with_label_values(&[self.names.label(queue)]).inc_by(rows);
+    }
+
+    /// An attempt failed.
+    pub fn failure(&self, queue: &str, class: &'static str) {
+        self.queues.failures.with_label_values(&[self.names.label(queue), class]).inc();
+    }
+
+    /// How many rows are not dispatched; whether that is an estimate.
+    pub fn pending(&self, queue: &str, rows: u64, estimated: bool) {
+        let label = self.names.label(queue);
+        self.queues.pending.set(queue, label, value(rows));
+        self.queues.estimated.set(queue, label, f64::from(u8::from(estimated)));
+    }
+
+    /// The age of the oldest row that is not dispatched; zero if there is none.
+    pub fn oldest_pending(&self, queue: &str, age: Duration) {
+        self.queues.oldest.set(queue, self.names.label(queue), age.as_secs_f64());
+    }
+
+    /// How many rows wait for a time.
+    pub fn held(&self, queue: &str, rows: u64) {
+        self.queues.held.set(queue, self.names.label(queue), value(rows));
+    }
+
+    /// How many messages stand in Redis.
+    pub fn depth(&self, queue: &str, messages: u64) {
+        self.queues.depth.set(queue, self.names.label(queue), value(messages));
+    }
+
+    /// Whether an operator has paused the queue.
+    pub fn paused(&self, queue: &str, paused: bool) {
+        self.queues.paused.set(queue, self.names.label(queue), f64::from(u8::from(paused)));
+    }
+
+    /// The state that a queue is in. Queues above the cap have none: theirs could not be told apart.
+    pub fn state(&self, queue: &str, state: QueueState) {
+        let label = self.names.label(queue);
+        if label == OTHER {
+            return;
+        }
+        for each in QueueState::ALL {
+            self.queues.state.with_label_values(&[label, each.name()]).set(f64::from(u8::from(each == state)));
+        }
+    }
+
+    /// A queue was opened, and why.
+    pub fn tenure_opened(&self, queue: &str, cause: &'static str) {
+        self.queues.tenures.with_label_values(&[self.names.label(queue), cause]).inc();
+    }
+
+    /// Rows were sent again after a loss.
+    pub fn replayed(&self, queue: &str, rows: u64) {
+        self.queues.replayed.with_label_values(&[self.names.label(queue)]).inc_by(rows);
+    }
+
+    /// A loss was noticed.
+    pub fn incident(&self, queue: &str, cause: &'static str) {
+        self.queues.incidents.with_label_values(&[self.names.label(queue), cause]).inc();
+    }
+}

@@ -1,0 +1,215 @@
+//! Metrics and logs; the HTTP listener has a module of its own.
+
+mod http;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use outboxd::config::{LogFormat, LogSettings};
+use outboxd::telemetry::logs;
+use outboxd::telemetry::metrics::{Metrics, QueueState};
+use serde_json::Value;
+
+#[test]
+fn the_manual_lists_every_metric_with_its_type_and_labels_and_no_other() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).unwrap();
+    let rows = manual.lines().filter(|line| line.starts_with("| `outboxd_") || line.starts_with("| `process_"));
+    let mut listed: Vec<String> = rows
+        .map(|row| {
+            row.split('|')
+                .take(4)
+                .map(|cell| cell.trim().replace('`', ""))
+                .collect::<Vec<_>>()
+                .join(" ")
+                .trim()
+                .to_owned()
+        })
+        .collect();
+    listed.sort();
+
+    let metrics = Metrics::new().unwrap();
+    let ours = metrics.described().iter().map(|one| format!("{} {} {}", one.name, one.kind, one.labels.join(", ")));
+    let mut exist: Vec<String> = ours.map(|line| line.trim().to_owned()).collect();
+    let text = metrics.render();
+    exist.extend(
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE process_")).map(|rest| format!("process_{rest}")),
+    );
+    exist.sort();
+    assert_eq!(listed, exist);
+}
+
+#[test]
+fn every_metric_has_a_help_sentence_and_a_name_by_the_rules() {
+    for metric in Metrics::new().unwrap().described() {
+        assert!(metric.help.ends_with('.') && metric.help.len() > 15, "{metric:?}");
+        assert!(metric.name.starts_with("outboxd_"));
+        assert_eq!(metric.name.ends_with("_total"), metric.kind == "counter", "{metric:?}");
+    }
+}
+
+fn has(metrics: &Metrics, line: &str) -> bool {
+    metrics.render().lines().any(|each| each == line)
+}
+
+#[test]
+fn what_is_counted_shows_with_its_labels() {
+    let metrics = Metrics::new().unwrap();
+    metrics.add_queue("mail");
+    assert!(has(&metrics, "outboxd_dispatched_total{queue=\"mail\"} 0"));
+    metrics.published("mail", 3, 900);
+    metrics.dispatch_latencies("mail", [Duration::from_millis(2), Duration::from_secs(2)]);
+    metrics.rejected("mail", "too_large");
+    metrics.pending("mail", 20_000, true);
+    metrics.oldest_pending("mail", Duration::from_millis(1500));
+    metrics.state("mail", QueueState::Waiting);
+    metrics.redis_up("default", false);
+    metrics.reloaded(false);
+    for line in [
+        "outboxd_dispatched_total{queue=\"mail\"} 3",
+        "outboxd_published_bytes_total{queue=\"mail\"} 900",
+        "outboxd_batch_rows_bucket{queue=\"mail\",le=\"5\"} 1",
+        "outboxd_dispatch_latency_seconds_bucket{queue=\"mail\",le=\"0.002\"} 1",
+        "outboxd_dispatch_latency_seconds_count{queue=\"mail\"} 2",
+        "outboxd_rejected_total{class=\"too_large\",queue=\"mail\"} 1",
+        "outboxd_pending_rows{queue=\"mail\"} 20000",
+        "outboxd_pending_rows_estimated{queue=\"mail\"} 1",
+        "outboxd_oldest_pending_age_seconds{queue=\"mail\"} 1.5",
+        "outboxd_queue_state{queue=\"mail\",state=\"waiting\"} 1",
+        "outboxd_queue_state{queue=\"mail\",state=\"running\"} 0",
+        "outboxd_redis_up{target=\"default\"} 0",
+        "outboxd_config_last_reload_successful 0",
+        "outboxd_postgres_up 0",
+        "outboxd_notifications_total 0",
+    ] {
+        assert!(has(&metrics, line), "{line}\nis not in\n{}", metrics.render());
+    }
+}
+
+#[test]
+fn above_two_hundred_queues_the_others_share_a_series() {
+    let metrics = Metrics::new().unwrap();
+    for number in 0..205 {
+        metrics.published(&format!("q{number}"), 1, 1);
+        metrics.pending(&format!("q{number}"), 10, false);
+        metrics.oldest_pending(&format!("q{number}"), Duration::from_secs(number));
+        metrics.state(&format!("q{number}"), QueueState::Running);
+    }
+    metrics.pending("q204", 11, false);
+    assert!(has(&metrics, "outboxd_dispatched_total{queue=\"_other\"} 5"));
+    assert!(has(&metrics, "outboxd_pending_rows{queue=\"_other\"} 51"));
+    assert!(has(&metrics, "outboxd_oldest_pending_age_seconds{queue=\"_other\"} 204"));
+    assert!(!metrics.render().contains("outboxd_queue_state{queue=\"_other\""));
+    assert!(!metrics.render().contains("q204"));
+
+    metrics.remove_queue("q204");
+    assert!(has(&metrics, "outboxd_pending_rows{queue=\"_other\"} 40"));
+    metrics.remove_queue("q7");
+    metrics.pending("q203", 10, false);
+    assert!(has(&metrics, "outboxd_pending_rows{queue=\"q203\"} 10"));
+    assert!(has(&metrics, "outboxd_pending_rows{queue=\"_other\"} 30"));
+}
+
+#[test]
+fn a_removed_queue_leaves_no_series() {
+    let metrics = Metrics::new().unwrap();
+    for queue in ["gone", "kept"] {
+        metrics.add_queue(queue);
+        metrics.published(queue, 1, 1);
+        metrics.dispatch_latencies(queue, [Duration::from_millis(1)]);
+        metrics.rejected(queue, "too_large");
+        metrics.failure(queue, "loading");
+        metrics.expired(queue, 1);
+        metrics.pending(queue, 1, false);
+        metrics.held(queue, 1);
+        metrics.depth(queue, 1);
+        metrics.paused(queue, true);
+        metrics.state(queue, QueueState::Running);
+        metrics.tenure_opened(queue, "start");
+        metrics.replayed(queue, 1);
+        metrics.incident(queue, "missing");
+    }
+    metrics.remove_queue("gone");
+    assert!(!metrics.render().contains("queue=\"gone\""), "{}", metrics.render());
+    assert!(has(&metrics, "outboxd_failures_total{class=\"loading\",queue=\"kept\"} 1"));
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs by `work` under these settings and gives the lines.
+fn logged(level: &str, format: LogFormat, terminal: bool, work: impl FnOnce(&logs::LogHandle)) -> Vec<String> {
+    let sink = Sink::default();
+    let settings = LogSettings { level: level.parse().unwrap(), format };
+    let into = sink.clone();
+    let (subscriber, handle) = logs::subscriber(&settings, terminal, move || into.clone());
+    tracing::subscriber::with_default(subscriber, || work(&handle));
+    let bytes = sink.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_line_for_machines_is_one_json_object_with_the_event_before_its_fields() {
+    let lines = logged("info", LogFormat::Auto, false, |_| {
+        let span = tracing::info_span!("queue", queue = "mail", rows = 1);
+        let _inside = span.enter();
+        tracing::info!(event = "queue.published", rows = 500_u64, late = true, share = 0.5, "published\na \"batch\"");
+        tracing::warn!(level = "x", cause = %"refused", "something");
+    });
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let line: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(line["event"], "queue.published");
+    assert_eq!(line["message"], "published\na \"batch\"");
+    assert_eq!((&line["rows"], &line["queue"], &line["late"]), (&500.into(), &"mail".into(), &true.into()));
+    assert_eq!((&line["level"], &line["share"]), (&"info".into(), &0.5.into()));
+    assert!(lines[0].find("\"event\"") < lines[0].find("\"message\""));
+    let time = line["timestamp"].as_str().unwrap();
+    assert!(time.ends_with('Z') && time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+    let line: Value = serde_json::from_str(&lines[1]).unwrap();
+    assert_eq!((&line["level"], &line["level_"]), (&"warn".into(), &"x".into()));
+    assert_eq!(line["event"], line["target"].as_str().unwrap().replace("::", "."));
+}
+
+#[test]
+fn a_line_for_people_is_one_line_and_colours_need_a_terminal() {
+    let work = |_: &logs::LogHandle| {
+        tracing::error!(event = "queue.stopped", queue = "mail", why = "two words", "stopped\nby \"someone\"");
+    };
+    let lines = logged("info", LogFormat::Text, false, work);
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].ends_with("Z ERROR queue.stopped stopped\\nby \"someone\" queue=mail why=\"two words\""),
+        "{}",
+        lines[0]
+    );
+    assert!(!lines[0].contains('\u{1b}'));
+    assert!(serde_json::from_str::<Value>(&logged("info", LogFormat::Json, true, work)[0]).is_ok());
+    assert!(logged("info", LogFormat::Auto, true, work)[0].contains("ERROR"));
+}
+
+#[test]
+fn the_level_changes_while_running_and_modules_may_differ() {
+    let lines = logged("warn,outboxd::relay=debug", LogFormat::Json, false, |handle| {
+        tracing::info!(event = "a");
+        tracing::debug!(target: "outboxd::relay::plan", event = "b");
+        handle.set_level(&"debug".parse().unwrap()).unwrap();
+        tracing::debug!(event = "c");
+        handle.set_level(&"off".parse().unwrap()).unwrap();
+        tracing::error!(event = "d");
+    });
+    let events: Vec<_> =
+        lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].clone()).collect();
+    assert_eq!(events, ["b", "c"]);
+}
