@@ -4,15 +4,15 @@
 //! [`pg`], encodes it with [`wire`] and publishes it through [`broker`]. [`config`] says how, [`telemetry`] what
 //! happened, [`cli`] is what people type. [`sandbox`] starts private servers, for the demo, the tests and the benchmarks.
 
-pub mod task;
 pub mod batch;
-pub mod fault;
-pub mod failpoint;
-pub mod wire;
-pub mod config;
-pub mod telemetry;
-pub mod pg;
 pub mod broker;
-pub mod relay;
 pub mod cli;
+pub mod config;
+pub mod failpoint;
+pub mod fault;
+pub mod pg;
+pub mod relay;
 pub mod sandbox;
+pub mod task;
+pub mod telemetry;
+pub mod wire;

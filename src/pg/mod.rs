@@ -23,6 +23,9 @@ pub use connect::Connector;
 pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};
 pub use messages::{BatchRows, Header};
-pub use outbox::{Ask, Identity, OpenRequest, Opened, Opening, Outbox, Plan, PlanRequest, QueueGauge, QueueWork, Session as WorkSession, Work};
+pub use outbox::{
+    Ask, Cause, Identity, OpenRequest, Opened, Opening, Outbox, Plan, PlanRequest, QueueGauge, QueueWork,
+    Session as WorkSession, Work,
+};
 pub use pool::{Database, PoolSettings};
 pub use session::{Param, Session};

@@ -157,8 +157,49 @@ pub struct Opened {
     pub done: i64,
     /// The newest ledger number.
     pub newest: i64,
-    /// Why: first, kept, `rolled_back`, missing, unknown or adopted.
-    pub cause: String,
+    /// Why `trusted` is what it is.
+    pub cause: Cause,
+}
+
+/// Why a marker is trusted as far as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The queue was never opened before.
+    First,
+    /// The marker stands where Postgres believed it to, or further.
+    Kept,
+    /// The marker stands below a position that it had reached.
+    RolledBack,
+    /// There is no marker where there was one.
+    Missing,
+    /// The marker is none that this database wrote.
+    Unknown,
+    /// The queue has a new destination, and begins there at the tip or where an operator decided.
+    Adopted,
+}
+
+impl Cause {
+    /// As `outbox_open` spells it, in logs and metrics too.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Kept => "kept",
+            Self::RolledBack => "rolled_back",
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+            Self::Adopted => "adopted",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::First, Self::Kept, Self::RolledBack, Self::Missing, Self::Unknown, Self::Adopted];
+        all.into_iter().find(|cause| cause.name() == name)
+    }
+
+    /// Whether Redis has lost something.
+    pub const fn is_loss(self) -> bool {
+        matches!(self, Self::RolledBack | Self::Missing | Self::Unknown)
+    }
 }
 
 /// Who this database is.
@@ -317,7 +358,7 @@ impl Outbox {
                 trusted: row.get(1),
                 done: row.get(2),
                 newest: row.get(3),
-                cause: row.get(4),
+                cause: Cause::from_name(row.get(4)).ok_or_else(|| missing("open"))?,
             })),
             "paused" => Ok(Opening::Paused),
             "moved" => Ok(Opening::Moved),
@@ -355,7 +396,11 @@ impl Outbox {
 
     /// Gives up the affinity of a relay that stops in good order.
     pub async fn release(&self, relay: &str) -> Result<(), Fault> {
-        self.database.statement("release", &self.sql.release, &[(&relay, Type::TEXT)]).await.map(drop).map_err(Fault::from)
+        self.database
+            .statement("release", &self.sql.release, &[(&relay, Type::TEXT)])
+            .await
+            .map(drop)
+            .map_err(Fault::from)
     }
 
     /// Records why this relay stopped a queue by itself; `None` clears it.
@@ -466,7 +511,9 @@ fn one<'a>(rows: &'a [Row], statement: &str) -> Result<&'a Row, Fault> {
 fn missing(statement: &str) -> Fault {
     Fault::retry(
         "protocol",
-        format!("the statement `{statement}` gave no answer; is the schema of another version? run `outboxd migrate check`"),
+        format!(
+            "the statement `{statement}` gave no answer; is the schema of another version? run `outboxd migrate check`"
+        ),
     )
 }
 

@@ -175,7 +175,9 @@ impl Bell {
         };
         match self.phase {
             Phase::Awake if self.clear && self.keeper => Next::Look,
-            Phase::Awake if now.saturating_duration_since(self.last_busy) < settings.linger.get() => until(self.pace.step()),
+            Phase::Awake if now.saturating_duration_since(self.last_busy) < settings.linger.get() => {
+                until(self.pace.step())
+            }
             Phase::Awake if !self.allowed || !self.quiet => until(LONGEST_POLL.min(settings.poll_interval.get())),
             Phase::Awake if self.keeper => {
                 self.phase = Phase::Arming;

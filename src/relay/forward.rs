@@ -8,13 +8,13 @@ use super::lane::{Lane, Left};
 use super::open::Standing;
 use super::publish::{self, Published};
 use super::route::Route;
-use super::shared::State;
 use super::window::Window;
 use crate::batch::Marker;
 use crate::broker::Link;
 use crate::failpoint;
 use crate::fault::Fault;
 use crate::pg::{Plan, PlanRequest};
+use crate::telemetry::metrics::QueueState;
 
 /// An open queue.
 pub(crate) struct Forward<'a> {
@@ -174,7 +174,7 @@ impl<'a> Forward<'a> {
 
     /// Waits for a hint, a doubt about Redis, another configuration or the end.
     async fn rest(&mut self) -> Result<(), Fault> {
-        self.lane.post.set_state(State::Open);
+        self.lane.says(QueueState::Running);
         let lane = &mut *self.lane;
         tokio::select! {
             changed = lane.hints.changed() => {
@@ -197,7 +197,7 @@ impl<'a> Forward<'a> {
     }
 
     async fn wait_for_room(&mut self) -> Result<(), Fault> {
-        self.lane.post.set_state(State::Full);
+        self.lane.says(QueueState::Full);
         let pause = self.window.pause();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -207,9 +207,9 @@ impl<'a> Forward<'a> {
             () = self.lane.shared.stop.cancelled() => return Ok(()),
         }
         self.window.look(self.route, self.link).await?;
-        self.lane.shared.metrics.queue_depth(&self.lane.queue, self.window.depth());
+        self.lane.shared.metrics.depth(&self.lane.queue, self.window.depth());
         if self.window.room(0) > 0 {
-            self.lane.post.set_state(State::Open);
+            self.lane.says(QueueState::Running);
         }
         Ok(())
     }
@@ -235,7 +235,6 @@ impl<'a> Forward<'a> {
         failpoint::hit("plan.committed");
         let outcome = match plan {
             Plan::Batch { rows, more } => {
-                shared.metrics.batch_rows(rows.len());
                 // A tick that filled half a batch is over, but its queue is not quiet.
                 let again = more || rows.header.rows > max_rows / 2;
                 Outcome::Parcel(encode(&self.route.format, &rows), again)
@@ -255,11 +254,14 @@ impl<'a> Forward<'a> {
         self.marker = published.marker;
         self.lane.post.set_marker(Some(published.marker));
         self.window.saw(published.depth, published.rows);
-        self.lane.shared.metrics.queue_depth(&self.lane.queue, self.window.depth());
+        self.lane.shared.metrics.depth(&self.lane.queue, self.window.depth());
     }
 }
 
 fn doubt(route: &Route) -> Fault {
     let queue = &route.settings.queue;
-    Fault::retry("marker_doubt", format!("queue {queue:?}: its marker on {} is not where it was left", route.destination))
+    Fault::retry(
+        "marker_doubt",
+        format!("queue {queue:?}: its marker on {} is not where it was left", route.destination),
+    )
 }

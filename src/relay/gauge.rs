@@ -32,16 +32,18 @@ fn publish(shared: &Shared, gauged: Result<&[QueueGauge], &Fault>, status: &watc
     let queues = gauged.unwrap_or_default();
     for queue in queues {
         let oldest = queue.oldest_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.max(0).unsigned_abs()));
-        shared.metrics.pending(&queue.queue, queue.pending, queue.estimated, oldest);
-        shared.metrics.held(&queue.queue, queue.held);
-        shared.metrics.dead(&queue.queue, queue.dead);
+        shared.metrics.pending(&queue.queue, queue.pending.max(0).unsigned_abs(), queue.estimated);
+        shared.metrics.oldest_pending(&queue.queue, oldest);
+        shared.metrics.held(&queue.queue, queue.held.max(0).unsigned_abs());
         shared.metrics.paused(&queue.queue, queue.paused);
     }
     let lanes: serde_json::Map<String, Status> = shared
         .board
         .all()
         .into_iter()
-        .map(|(queue, post)| (queue, serde_json::json!({ "state": post.state(), "position": post.marker().map(|m| m.position) })))
+        .map(|(queue, post)| {
+            (queue, serde_json::json!({ "state": post.state().name(), "position": post.marker().map(|m| m.position) }))
+        })
         .collect();
     status.send_replace(serde_json::json!({
         "relay": shared.id,

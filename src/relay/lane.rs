@@ -12,10 +12,11 @@ use super::forward::Forward;
 use super::hint::Hint;
 use super::open;
 use super::route::Route;
-use super::shared::{Post, Shared, State, of_redis};
+use super::shared::{Post, Shared, of_redis};
 use super::window;
 use crate::config::Config;
 use crate::fault::{Fault, Origin};
+use crate::telemetry::metrics::QueueState;
 
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ impl Lane {
                 }
             }
         }
-        self.post.set_state(State::Idle);
+        self.says(QueueState::Idle);
     }
 
     /// Waits until there is a reason to take the queue; `false` when the relay stops.
@@ -82,7 +83,7 @@ impl Lane {
                 return false;
             }
             let hint = self.hints.borrow_and_update().clone();
-            self.post.set_state(if hint.paused { State::Paused } else { State::Idle });
+            self.says(if hint.paused { QueueState::Paused } else { QueueState::Idle });
             if hint.calls(&self.shared.id, patience, Instant::now()) {
                 return true;
             }
@@ -95,7 +96,7 @@ impl Lane {
 
     /// Takes the queue and serves it until it must be left.
     async fn serve(&mut self, pace: &mut Backoff) -> Result<Left, Fault> {
-        self.post.set_state(State::Opening);
+        self.says(QueueState::Opening);
         let route = Route::new(&self.shared, &self.queue)?;
         let target = route.settings.redis.clone();
         let result = self.serve_by(&route, pace).await;
@@ -122,10 +123,16 @@ impl Lane {
         shared.targets.worked(&route.settings.redis, &shared.metrics);
         shared.outbox.stopped(&self.queue, None, &shared.id).await?;
         self.post.set_marker(Some(standing.marker));
-        self.post.set_state(State::Open);
+        self.says(QueueState::Running);
         open::settle(&shared, &standing).await;
         pace.reset();
         Forward::new(self, route, &link, &standing).run(&standing).await
+    }
+
+    /// Says what the lane is doing now.
+    pub(super) fn says(&self, state: QueueState) {
+        self.post.set_state(state);
+        self.shared.metrics.state(&self.queue, state);
     }
 
     /// Says in Postgres how far the queue came before the lane lets go of it.
@@ -140,8 +147,8 @@ impl Lane {
     /// The servers or the network are at fault: says so, waits.
     async fn wait(&mut self, fault: &Fault, pace: &mut Backoff) {
         let reason = fault.reason();
-        self.post.set_state(State::Waiting);
-        self.shared.metrics.failed(&self.queue, reason.class);
+        self.says(QueueState::Waiting);
+        self.shared.metrics.failure(&self.queue, reason.class);
         let pause = pace.step();
         tracing::info!(event = "queue.retry", queue = self.queue, class = reason.class, reason = %reason.message,
             after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
@@ -154,8 +161,8 @@ impl Lane {
     /// Only an operator can mend it: says so, and waits for `queue resume` or another configuration.
     async fn halted(&mut self, fault: &Fault) {
         let reason = fault.reason();
-        self.post.set_state(State::Stopped);
-        self.shared.metrics.failed(&self.queue, reason.class);
+        self.says(QueueState::Stopped);
+        self.shared.metrics.failure(&self.queue, reason.class);
         tracing::error!(event = "queue.halted", queue = self.queue, class = reason.class, reason = %reason.message,
             next = format!("mend the cause, then run `outboxd queue resume {}`", self.queue));
         // Best effort: the log has it, and this relay does not touch the queue either way.

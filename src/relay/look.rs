@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::hint::Hint;
 use super::route::Route;
-use super::shared::{Shared, State, of_redis};
+use super::shared::{Shared, of_redis};
 use super::wake::Hints;
 use crate::batch::Marker;
 use crate::broker::{self, Link};
 use crate::fault::Fault;
+use crate::telemetry::metrics::QueueState;
 
 /// The looks of one relay, one connection per target.
 pub(crate) struct Looks {
@@ -108,8 +109,7 @@ impl Looks {
         }
         let newest = subject.hint.newest.unwrap_or(0);
         let behind = newest > 0 && marker.is_none_or(|now| now.position < newest);
-        let idle = post.state() == State::Idle && !subject.hint.paused;
+        let idle = post.state() == QueueState::Idle && !subject.hint.paused;
         self.hints.set_stranded(&subject.queue, behind && idle);
     }
 }
-

@@ -33,7 +33,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Confirm, Doorbell};
 use crate::fault::Fault;
 use crate::pg::{Connector, Outbox};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
 use shared::{Board, Shared, Targets};
 use wake::{Hints, Wake};
 
@@ -94,7 +95,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
     chores.spawn(rotate::run(shared.clone()));
     chores.spawn(gauge::run(shared.clone(), parts.status));
     chores.close();
-    parts.health.ready();
+    parts.health.ready(true, "");
     tracing::info!(event = "relay.ready", relay = shared.id, installation = %shared.installation);
 
     wake.run().await;
@@ -119,7 +120,9 @@ fn foreign_ids(wrong: Option<&str>) -> Result<(), Fault> {
         None => Ok(()),
         Some(what) => Err(Fault::halt(
             "postgres_identity",
-            format!("{what}. Relaying would pass rows by or send them twice; run `outboxd repair` against this database first"),
+            format!(
+                "{what}. Relaying would pass rows by or send them twice; run `outboxd repair` against this database first"
+            ),
         )),
     }
 }
@@ -131,7 +134,10 @@ async fn identity(shared: &Shared) -> Result<(), Fault> {
     if identity.installation != shared.installation {
         return Err(Fault::halt(
             "postgres_identity",
-            format!("the database now holds the outbox {}, not {}; restart the relay if that is meant", identity.installation, shared.installation),
+            format!(
+                "the database now holds the outbox {}, not {}; restart the relay if that is meant",
+                identity.installation, shared.installation
+            ),
         ));
     }
     Ok(())
@@ -147,14 +153,19 @@ fn bell_allowed(config: &Config, max_prepared: i64) -> bool {
 
 fn say_what_differs(config: &Config, max_prepared: i64, listening: bool) {
     if listening && !bell_allowed(config, max_prepared) {
-        tracing::info!(event = "bell.unused", max_prepared_transactions = max_prepared,
+        tracing::info!(
+            event = "bell.unused",
+            max_prepared_transactions = max_prepared,
             "the doorbell is not used (a transaction that has issued NOTIFY cannot be prepared); rows wait for the poll; \
-             set database.doorbell = \"on\" if no producer uses PREPARE TRANSACTION");
+             set database.doorbell = \"on\" if no producer uses PREPARE TRANSACTION"
+        );
     }
     let named = config.queues.keys().map(|queue| config.queue(queue).confirm);
     if named.chain([config.defaults.confirm]).any(|confirm| confirm != Confirm::None) {
-        tracing::info!(event = "confirm.as_none",
+        tracing::info!(
+            event = "confirm.as_none",
             "consumption is not tracked yet: `confirm` behaves as \"none\" for every queue, and after Redis lost its data \
-             everything dispatched within relay.replay_horizon is sent again");
+             everything dispatched within relay.replay_horizon is sent again"
+        );
     }
 }

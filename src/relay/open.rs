@@ -11,7 +11,7 @@ use crate::batch::Marker;
 use crate::broker::{self, Link, Opened};
 use crate::failpoint;
 use crate::fault::Fault;
-use crate::pg::{self, OpenRequest, Opening};
+use crate::pg::{self, Cause, OpenRequest, Opening};
 
 /// A queue that this relay has opened.
 #[derive(Debug, Clone)]
@@ -64,14 +64,18 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
     }
     Err(Fault::retry(
         "contended",
-        format!("queue {queue:?}: its marker on {} changes faster than it can be opened; does another relay with the same \
-                 database write there?", route.destination),
+        format!(
+            "queue {queue:?}: its marker on {} changes faster than it can be opened; does another relay with the same \
+                 database write there?",
+            route.destination
+        ),
     ))
 }
 
 /// Waits for what live workers still hold in memory, if a dataset was lost.
 pub(crate) async fn settle(shared: &Shared, standing: &Standing) {
-    if is_loss(&standing.ledger) && standing.ledger.newest > standing.ledger.done {
+    if matches!(standing.ledger.cause, Cause::Missing | Cause::Unknown) && standing.ledger.newest > standing.ledger.done
+    {
         tokio::select! {
             () = tokio::time::sleep(shared.config().relay.replay_settle.get()) => {}
             () = shared.stop.cancelled() => {}
@@ -79,19 +83,32 @@ pub(crate) async fn settle(shared: &Shared, standing: &Standing) {
     }
 }
 
-fn is_loss(ledger: &pg::Opened) -> bool {
-    matches!(ledger.cause.as_str(), "missing" | "unknown")
-}
-
 fn report(shared: &Shared, queue: &str, seen: Option<Marker>, ledger: &pg::Opened) {
-    shared.metrics.tenure_opened(queue, &ledger.cause);
+    shared.metrics.tenure_opened(queue, ledger.cause.name());
     let seen = seen.map(|marker| marker.position);
-    if is_loss(ledger) || ledger.cause == "rolled_back" {
-        tracing::warn!(event = "queue.loss", queue, cause = ledger.cause, seen, trusted = ledger.trusted,
-            done = ledger.done, newest = ledger.newest, "Redis has lost tasks of this queue; they are sent again");
+    let cause = ledger.cause.name();
+    if ledger.cause.is_loss() {
+        shared.metrics.incident(queue, cause);
+        tracing::warn!(
+            event = "queue.loss",
+            queue,
+            cause,
+            seen,
+            trusted = ledger.trusted,
+            done = ledger.done,
+            newest = ledger.newest,
+            "Redis has lost tasks of this queue; they are sent again"
+        );
     }
-    tracing::info!(event = "queue.opened", queue, cause = ledger.cause, seen, trusted = ledger.trusted,
-        done = ledger.done, newest = ledger.newest);
+    tracing::info!(
+        event = "queue.opened",
+        queue,
+        cause,
+        seen,
+        trusted = ledger.trusted,
+        done = ledger.done,
+        newest = ledger.newest
+    );
 }
 
 fn moved(route: &Route) -> Fault {

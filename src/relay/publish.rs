@@ -39,7 +39,7 @@ pub(crate) async fn publish(
         shared.outbox.bury(queue, parcel.batch, &parcel.rejects).await?;
         for (id, fault) in &parcel.rejects {
             let reason = fault.reason();
-            shared.metrics.rejected(queue, reason.class, 1);
+            shared.metrics.rejected(queue, reason.class);
             tracing::error!(event = "row.rejected", queue, batch = parcel.batch, row = id, class = reason.class,
                 reason = %reason.message, "a row cannot be published and is in outbox_dead");
         }
@@ -48,8 +48,14 @@ pub(crate) async fn publish(
     let published = append(route, link, at, parcel).await?;
     failpoint::hit("publish.after");
     count(shared, queue, parcel);
-    tracing::debug!(event = "queue.published", queue, batch = parcel.batch, rows = parcel.pushes.len(),
-        bytes = parcel.bytes, already = published.depth.is_none());
+    tracing::debug!(
+        event = "queue.published",
+        queue,
+        batch = parcel.batch,
+        rows = parcel.pushes.len(),
+        bytes = parcel.bytes,
+        already = published.depth.is_none()
+    );
     Ok(published)
 }
 
@@ -100,8 +106,6 @@ fn count(shared: &Shared, queue: &str, parcel: &Parcel) {
         shared.metrics.expired(queue, parcel.expired);
     }
     let now = Timestamp::now();
-    for created in &parcel.created {
-        let waited = Duration::try_from(now.duration_since(*created)).unwrap_or_default();
-        shared.metrics.dispatch_latency(queue, waited);
-    }
+    let waited = |created: &Timestamp| Duration::try_from(now.duration_since(*created)).unwrap_or_default();
+    shared.metrics.dispatch_latencies(queue, parcel.created.iter().map(waited));
 }

@@ -31,13 +31,14 @@ async fn turn(shared: &Shared, full: &mut bool) -> Result<(), Fault> {
     let (min, max) = (retention.min.get(), retention.max.get());
     let size = i64::try_from(retention.segment_size.bytes()).unwrap_or(i64::MAX);
     let sealed = shared.outbox.truncatable().await?;
-    shared.metrics.segments_in_use(sealed.len() + 2);
+    // The current and the previous one are never emptied.
+    shared.metrics.segments_in_use(u64::try_from(sealed.len() + 2).unwrap_or(8));
     for segment in sealed {
         match shared.outbox.truncate(segment, min, max).await {
             Ok(outcome) if outcome == "needed" => {}
             Ok(outcome) => tracing::info!(event = "segment.emptied", segment, outcome),
             // Somebody has the segment open: a producer that chose it long ago, or a dump.
-            Err(fault) if fault.reason().class == "postgres_lock" => {
+            Err(fault) if fault.reason().class == "lock_timeout" => {
                 tracing::debug!(event = "segment.locked", segment);
             }
             Err(fault) => return Err(fault),
@@ -46,9 +47,11 @@ async fn turn(shared: &Shared, full: &mut bool) -> Result<(), Fault> {
     let moved = shared.outbox.rotate(min, size).await?;
     let now_full = moved.as_deref() == Some("full");
     if now_full && !*full {
-        tracing::warn!(event = "segment.ring_full",
+        tracing::warn!(
+            event = "segment.ring_full",
             "all segments hold rows that are not done, so the current one grows; is a queue paused or a Redis down for long? \
-             see `outboxd status`");
+             see `outboxd status`"
+        );
     }
     *full = now_full;
     if moved.as_deref() == Some("moved") {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::batch::{Marker, Push};
 use crate::broker::{self, Batch, Spot, Target};
 use crate::config::{BodyEncoding, Config, FormatName, PushSide, QueueSettings};
 use crate::fault::Fault;
-use crate::batch::{Marker, Push};
 use crate::wire::{self, Format, FormatSpec};
 
 use super::shared::Shared;
@@ -31,9 +31,8 @@ impl Route {
         let config = shared.config();
         let settings = config.queue(queue);
         let target = shared.targets.get(&settings.redis, &config)?;
-        let format = Format::new(&spec(&settings), queue).map_err(|message| {
-            Fault::halt("config", format!("queue {queue:?}: {message}"))
-        })?;
+        let format = Format::new(&spec(&settings), queue)
+            .map_err(|message| Fault::halt("config", format!("queue {queue:?}: {message}")))?;
         let key = &format.keys()[0].name;
         let marker = broker::marker_key(key)?;
         let destination = format!("{}/{}", target.describe(), String::from_utf8_lossy(key));

@@ -12,7 +12,7 @@ use crate::broker::Target;
 use crate::config::Config;
 use crate::fault::{Fault, Origin};
 use crate::pg::Outbox;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Metrics, QueueState};
 
 /// One per process.
 pub(crate) struct Shared {
@@ -100,41 +100,21 @@ impl Targets {
     }
 }
 
-/// What a lane is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum State {
-    /// Nothing to do, or another relay's.
-    Idle,
-    /// On the way back in after anything uncertain.
-    Opening,
-    /// Open: plans and publishes.
-    Open,
-    /// The window is full.
-    Full,
-    /// The server is at fault: waits and tries again.
-    Waiting,
-    /// Only an operator can mend it.
-    Stopped,
-    /// An operator paused it.
-    Paused,
-}
-
 /// What one lane says of itself.
 #[derive(Debug)]
 pub(crate) struct Post {
-    standing: Mutex<(State, Option<Marker>)>,
+    standing: Mutex<(QueueState, Option<Marker>)>,
     /// Tells the lane that Redis does not stand where the lane believes it to.
     pub(crate) doubt: Notify,
 }
 
 impl Post {
     fn new() -> Self {
-        Self { standing: Mutex::new((State::Idle, None)), doubt: Notify::new() }
+        Self { standing: Mutex::new((QueueState::Idle, None)), doubt: Notify::new() }
     }
 
     /// What the lane is doing.
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> QueueState {
         lock(&self.standing).0
     }
 
@@ -144,7 +124,7 @@ impl Post {
     }
 
     /// Says what the lane is doing now.
-    pub(crate) fn set_state(&self, state: State) {
+    pub(crate) fn set_state(&self, state: QueueState) {
         lock(&self.standing).0 = state;
     }
 

@@ -15,10 +15,11 @@ use super::backoff::Backoff;
 use super::bell::{Bell, Next, Seen};
 use super::hint::Hint;
 use super::lane::Lane;
-use super::shared::{Shared, State};
+use super::shared::Shared;
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::pg::{Ask, Connector, Delivery, Event, Listener, QueueWork, Work, WorkSession as Session};
+use crate::telemetry::metrics::QueueState;
 use tokio_util::task::TaskTracker;
 
 /// The wake loop: one per relay.
@@ -26,7 +27,7 @@ pub(crate) struct Wake {
     pub(crate) shared: Arc<Shared>,
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) lanes: TaskTracker,
-    pub(crate) health: crate::telemetry::Health,
+    pub(crate) health: crate::telemetry::health::Health,
     /// The hints that the lanes listen to, by queue.
     pub(crate) hints: Arc<Hints>,
     /// Opens the session that listens; `None`: there is none, and rows wait for the poll.
@@ -115,9 +116,12 @@ impl Wake {
         let limit = self.shared.config().database.statement_timeout.get();
         let (listener, notices) = Box::pin(Listener::connect(connector, &[CHANNEL], limit)).await?;
         if let Delivery::Pooler(reason) = listener.delivery() {
-            tracing::warn!(event = "bell.deaf", reason,
+            tracing::warn!(
+                event = "bell.deaf",
+                reason,
                 "notifications do not arrive, so rows wait for the poll; set database.listen_url to an address that \
-                 reaches Postgres itself");
+                 reaches Postgres itself"
+            );
             return Ok(None);
         }
         Ok(Some(Ears { listener, notices }))
@@ -143,6 +147,7 @@ impl Wake {
             let seen = self.tell(&work, asked);
             let armed = bell.answered(ask, &work, seen, Instant::now());
             self.shared.metrics.doorbell_armed(armed);
+            self.shared.metrics.notify_queue_usage(work.notify_usage);
 
             match bell.next(&settings, Instant::now()) {
                 Next::Look => {}
@@ -181,7 +186,7 @@ impl Wake {
         let cause = tokio::select! {
             notice = ring => match notice {
                 Some(Event::Notified { .. }) => {
-                    self.shared.metrics.notified();
+                    self.shared.metrics.notification();
                     "bell"
                 }
                 Some(Event::Lost(fault)) => return Err(fault.into()),
@@ -191,7 +196,7 @@ impl Wake {
             () = tokio::time::sleep_until(until.into()) => "timer",
             () = self.shared.stop.cancelled() => return Ok(false),
         };
-        self.shared.metrics.woke(cause);
+        self.shared.metrics.wakeup(cause);
         Ok(cause != "timer")
     }
 
@@ -211,16 +216,17 @@ impl Wake {
             if queue.rows == Some(true) || overdue {
                 let ours = queue.owner.as_ref().is_none_or(|owner| owner.is_empty() || *owner == self.shared.id);
                 // A lane that waits for Redis, for room or for an operator goes on by itself: looking does not help it.
-                seen.busy |= state == State::Open || (state == State::Idle && ours);
-                seen.foreign |= state == State::Idle && !ours;
+                seen.busy |= state == QueueState::Running || (state == QueueState::Idle && ours);
+                seen.foreign |= state == QueueState::Idle && !ours;
             }
         }
         seen
     }
 
-    fn tell_one(&self, queue: &QueueWork, asked: Instant) -> State {
+    fn tell_one(&self, queue: &QueueWork, asked: Instant) -> QueueState {
         let mut map = self.hints.map();
         let sender = map.entry(queue.queue.clone()).or_insert_with(|| {
+            self.shared.metrics.add_queue(&queue.queue);
             let (sender, hints) = watch::channel(Hint::unknown(asked));
             let lane = Lane {
                 shared: self.shared.clone(),

@@ -15,8 +15,8 @@ const BATCH_BUCKETS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.
 /// What a relay does about a queue at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueState {
-    /// Another relay has it.
-    Elsewhere,
+    /// Not held: there is nothing to do, or another relay does it.
+    Idle,
     /// Its marker and tenure are being settled.
     Opening,
     /// Rows are published as they come.
@@ -34,12 +34,12 @@ pub enum QueueState {
 impl QueueState {
     /// All of them.
     pub const ALL: [Self; 7] =
-        [Self::Elsewhere, Self::Opening, Self::Running, Self::Waiting, Self::Full, Self::Paused, Self::Stopped];
+        [Self::Idle, Self::Opening, Self::Running, Self::Waiting, Self::Full, Self::Paused, Self::Stopped];
 
     /// Its name in metrics and status.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Elsewhere => "elsewhere",
+            Self::Idle => "idle",
             Self::Opening => "opening",
             Self::Running => "running",
             Self::Waiting => "waiting",
