@@ -36,6 +36,7 @@ fn list(text: &mut String, constant: &str, sql: &Path, names: &[String], folder:
     for name in names {
         let relative = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
         let path = sql.join(&relative);
+        let path = path.to_str().ok_or_else(|| io::Error::other("the path of the sources is not UTF-8"))?;
         writeln!(entries, "    ({relative:?}, include_str!({path:?})),").map_err(io::Error::other)?;
     }
     writeln!(text, "pub(super) const {constant}: &[(&str, &str)] = &[\n{entries}];").map_err(io::Error::other)

@@ -9,6 +9,7 @@ mod broker;
 mod common;
 mod config;
 mod house;
+mod migrate;
 mod model;
 mod sandbox;
 mod telemetry;

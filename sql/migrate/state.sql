@@ -1,12 +1,19 @@
--- The files that made the schema, and those of their objects that are gone by now.
-select name, kind, checksum, release,
+-- The files that made the schema, and those of their functions and views that are gone by now. By name alone: the
+-- types of an argument may be tables of the schema, which need not be in search_path here.
+select m.name, m.kind, m.checksum, m.release,
   array(
-    select o from pg_catalog.unnest(objects) o
-    where case pg_catalog.split_part(o, ' ', 1)
-      when 'function' then pg_catalog.to_regprocedure(/*schema_prefix*/ || pg_catalog.substr(o, 10)) is null
-      when 'view' then pg_catalog.to_regclass(/*schema_prefix*/ || pg_catalog.substr(o, 6)) is null
+    select o from pg_catalog.unnest(m.objects) o,
+      pg_catalog.split_part(o, ' ', 1) kind,
+      pg_catalog.split_part(pg_catalog.split_part(o, ' ', 2), '(', 1) object
+    where case
+      when kind in ('function', 'procedure') then not exists (
+        select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+        where n.nspname = $1 and p.proname = object)
+      when kind = 'view' then not exists (
+        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1 and c.relname = object)
       else false
     end
   )
-from /*schema.*/outbox_migration
-order by name
+from /*schema.*/outbox_migration m
+order by m.name

@@ -132,7 +132,7 @@ fn connector(settings: &MigrateSettings) -> Result<Connector, String> {
 fn failed(error: &MigrateError, err: &mut (dyn Write + Send)) -> io::Result<u8> {
     match error {
         MigrateError::Unreachable(fault) | MigrateError::Database(fault) => {
-            writeln!(err, "{}", fault.fault.reason().message)?
+            writeln!(err, "{}", fault.fault.reason().message)?;
         }
         MigrateError::Refused(message) => writeln!(err, "{message}")?,
     }

@@ -18,7 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::dsn::{self, Dsn, Endpoint, Mode, Place};
 use super::error::{PgFault, connecting, is_tls};
 use super::tls;
-use crate::fault::Fault;
+use crate::fault::{Fault, Origin};
 
 /// The half of a connection that does the I/O.
 pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
@@ -56,7 +56,7 @@ impl Connector {
     /// `setting` is where the string came from (`database.url`), for error messages. `application_name` is what
     /// `pg_stat_activity` shows unless the string names something else. The error is a [`Fault::Halt`].
     pub fn new(setting: &'static str, url: &str, application_name: &str) -> Result<Self, Fault> {
-        let config_fault = |text: String| Fault::halt("config", format!("{setting}: {text}"));
+        let config_fault = |text: String| Fault::halt("config", format!("{setting}: {text}")).of(Origin::Postgres);
         let mut dsn = dsn::parse(url).map_err(config_fault)?;
         if dsn.base.get_application_name().is_none() {
             dsn.base.application_name(application_name);
@@ -226,7 +226,7 @@ fn sum_up(mut failures: Vec<PgFault>) -> PgFault {
     let message = failures.iter().map(|f| f.fault.reason().message.as_str()).collect::<Vec<_>>().join("; ");
     let class = leading.fault.reason().class;
     let fault = if retry.is_some() { Fault::retry(class, message) } else { Fault::halt(class, message) };
-    PgFault { fault, uncertain: false, code: leading.code.clone() }
+    PgFault { code: leading.code.clone(), ..PgFault::refused(fault) }
 }
 
 fn spell(endpoint: &Endpoint) -> String {

@@ -24,7 +24,7 @@ pub struct PgFault {
 impl PgFault {
     /// Certainly without effect.
     pub(super) fn refused(fault: Fault) -> Self {
-        Self { fault, uncertain: false, code: None }
+        Self { fault: fault.of(Origin::Postgres), uncertain: false, code: None }
     }
 
     /// Perhaps with effect.
@@ -54,7 +54,7 @@ impl std::error::Error for PgFault {}
 
 impl From<PgFault> for Fault {
     fn from(fault: PgFault) -> Self {
-        fault.fault.of(Origin::Postgres)
+        fault.fault
     }
 }
 
@@ -149,7 +149,7 @@ pub(super) fn refusal(db: &DbError, doing: &str, setting: &str) -> PgFault {
         next => format!("{doing}: {}{hint} [{code}]: {next}", db.message()),
     };
     let fault = if verdict.halt { Fault::halt(verdict.class, message) } else { Fault::retry(verdict.class, message) };
-    PgFault { fault, uncertain: false, code: Some(code.to_owned()) }
+    PgFault { code: Some(code.to_owned()), ..PgFault::refused(fault) }
 }
 
 struct Verdict {
@@ -199,10 +199,9 @@ fn by_class(code: &str) -> Verdict {
         "08" => "connection",
         "25" => "transaction_state",
         "40" => "serialization",
-        "53" => "resources",
         "55" => "lock_timeout",
         "57" => "canceled",
-        "58" => "resources",
+        "53" | "58" => "resources",
         _ => return Verdict { class: "statement", halt: true, next: String::new() },
     };
     Verdict { class, halt: false, next: String::new() }

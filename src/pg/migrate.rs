@@ -20,7 +20,7 @@ use super::connect::Connector;
 use super::error::PgFault;
 use super::lex;
 use super::schema::{File, GRANTS, files};
-use super::script::{self, RELEASE, identifier, literal};
+use super::script::{self, RELEASE, identifier};
 use super::session::{Param, Session};
 use crate::fault::Fault;
 
@@ -173,10 +173,8 @@ async fn look(session: &Session, schema: &str) -> Result<Found, MigrateError> {
 
 async fn state(session: &Session, schema: &str) -> Result<Vec<Applied>, MigrateError> {
     let prefix = format!("{}.", identifier(schema));
-    let sql = include_str!("../../sql/migrate/state.sql")
-        .replace("/*schema_prefix*/", &literal(&prefix))
-        .replace("/*schema.*/", &prefix);
-    let rows = ask(session, "state", &sql, &[]).await?;
+    let sql = include_str!("../../sql/migrate/state.sql").replace("/*schema.*/", &prefix);
+    let rows = ask(session, "state", &sql, &[(&schema, Type::TEXT)]).await?;
     let read = |row: &Row| -> Result<Applied, MigrateError> {
         let (name, kind, checksum) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
         Ok(Applied { name, kind, checksum, release: get(row, 3)?, gone: get(row, 4)? })

@@ -58,7 +58,10 @@ pub struct Database {
 
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").field("connector", &self.connector).field("pool", &self.pool.status()).finish()
+        f.debug_struct("Database")
+            .field("connector", &self.connector)
+            .field("pool", &self.pool.status())
+            .finish_non_exhaustive()
     }
 }
 

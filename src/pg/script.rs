@@ -80,7 +80,7 @@ pub fn drop(schema: &str, roles: bool) -> String {
     let objects: Vec<String> = files().iter().flat_map(File::objects).collect();
     let drops = |kind: &str| {
         let of_kind = objects.iter().filter_map(|o| o.strip_prefix(kind));
-        of_kind.map(|o| format!("drop {kind}if exists {o};\n")).collect::<String>()
+        of_kind.map(|o| format!("drop {kind}if exists {o};")).collect::<Vec<_>>().join("\n")
     };
     let mut parts = vec![
         format!("-- outboxd {RELEASE}: drops everything that it made in the schema {}.", schema.escape_debug()),
@@ -88,9 +88,11 @@ pub fn drop(schema: &str, roles: bool) -> String {
         include_str!("../../sql/migrate/script_head.sql").to_owned(),
         path(schema),
         drops("view "),
-        include_str!("../../sql/migrate/drop_tables.sql").to_owned(),
+        // Triggers need their functions, and functions the row types of tables.
+        drops("trigger "),
         drops("procedure "),
         drops("function "),
+        include_str!("../../sql/migrate/drop_tables.sql").to_owned(),
         include_str!("../../sql/migrate/drop_rights.sql").replace("/*schema_literal*/", &literal(schema)),
     ];
     if roles {

@@ -62,7 +62,7 @@ impl Session {
     ) -> Result<Vec<Row>, PgFault> {
         self.busy.store(true, Ordering::Release);
         let Ok(reply) = timeout(limit, self.client.query_typed(sql, params)).await else {
-            return Err(self.late(name, limit));
+            return Err(late(name, limit));
         };
         reply.map_err(|error| self.failed(&error, name)).inspect(|_| self.idle())
     }
@@ -85,7 +85,7 @@ impl Session {
             self.client.batch_execute(COMMIT),
         );
         let Ok((begin, rows, commit)) = timeout(limit, all).await else {
-            return Err(self.late(name, limit));
+            return Err(late(name, limit));
         };
         // A COMMIT that was answered, even with an error, ends the transaction.
         if commit.as_ref().err().is_none_or(|e| matches!(answer(e), Answer::Refused(_))) {
@@ -137,11 +137,6 @@ impl Session {
         self.busy.store(false, Ordering::Release);
     }
 
-    fn late(&self, name: &str, limit: Duration) -> PgFault {
-        let next = "the server or the network is stalled, or another session holds a lock (pg_locks)";
-        PgFault::timeout(&doing(name), limit, next).uncertain()
-    }
-
     fn failed(&self, error: &tokio_postgres::Error, name: &str) -> PgFault {
         if matches!(answer(error), Answer::Refused(_)) {
             self.idle();
@@ -152,6 +147,11 @@ impl Session {
     fn fault(&self, error: &tokio_postgres::Error, name: &str) -> PgFault {
         sent(error, &doing(name), self.connector.setting())
     }
+}
+
+fn late(name: &str, limit: Duration) -> PgFault {
+    let next = "the server or the network is stalled, or another session holds a lock (pg_locks)";
+    PgFault::timeout(&doing(name), limit, next).uncertain()
 }
 
 fn doing(name: &str) -> String {

@@ -1,0 +1,360 @@
+-- What the migrations make, for reading; a test holds it equal. Bodies are in sql/functions and sql/views.
+-- Written by: UPDATE=1 cargo test --test suite schema_sql
+
+create sequence outbox_bell_seq as bigint minvalue 0 maxvalue 9223372036854775807 start 1 increment 1 cache 1;
+
+create sequence outbox_id_seq as bigint minvalue 1 maxvalue 576460752303423487 start 1 increment 1 cache 1;
+
+create sequence outbox_segment_seq as smallint minvalue 0 maxvalue 7 start 0 increment 1 cache 1;
+
+create table outbox (
+  xid xid8 not null default pg_current_xact_id(),
+  id bigint not null default nextval('outbox_id_seq'::regclass),
+  task_id uuid not null default ((encode(int8send(((((currval('outbox_id_seq'::regclass) >> 12) << 16) | (32768)::bigint) | (currval('outbox_id_seq'::regclass) & (4095)::bigint))), 'hex'::text) || substr((gen_random_uuid())::text, 20)))::uuid,
+  segment smallint not null default (pg_sequence_last_value('outbox_segment_seq'::regclass))::smallint,
+  queue text not null,
+  task text not null default ''::text,
+  args jsonb not null default '[]'::jsonb storage external,
+  kwargs jsonb not null default '{}'::jsonb storage external,
+  headers jsonb not null default '{}'::jsonb storage external,
+  body bytea storage external,
+  priority smallint,
+  deliver_at timestamp with time zone,
+  expires_at timestamp with time zone,
+  created_at timestamp with time zone not null default clock_timestamp()
+) partition by list (segment);
+alter table outbox add constraint "args must be a JSON array, such as [1, 2]" CHECK ((jsonb_typeof(args) = 'array'::text));
+alter table outbox add constraint "headers must be a JSON object, such as {""k"": ""v""}" CHECK ((jsonb_typeof(headers) = 'object'::text));
+alter table outbox add constraint "kwargs must be a JSON object, such as {""id"": 1}" CHECK ((jsonb_typeof(kwargs) = 'object'::text));
+alter table outbox add constraint "message over 1 MiB: store the data elsewhere and pass its id" CHECK (((((pg_column_size(args) + pg_column_size(kwargs)) + pg_column_size(headers)) + COALESCE(octet_length(body), 0)) <= 1048576));
+alter table outbox add constraint "priority must be 0 (first) to 9 (last)" CHECK (((priority >= 0) AND (priority <= 9)));
+alter table outbox add constraint "queue must be 1 to 200 bytes without control characters" CHECK ((((octet_length(queue) >= 1) AND (octet_length(queue) <= 200)) AND (queue !~ '[[:cntrl:]]'::text)));
+alter table outbox add constraint "task must be 1 to 200 bytes without control characters" CHECK (((octet_length(task) <= 200) AND (task !~ '[[:cntrl:]]'::text) AND ((task <> ''::text) OR (body IS NOT NULL))));
+
+create table outbox_batch (
+  queue text not null,
+  batch bigint not null,
+  kind text not null,
+  tenure uuid,
+  snap pg_snapshot not null,
+  tip bigint not null,
+  prev_tip bigint not null,
+  floor bigint not null,
+  open_after bigint[] not null,
+  t_snap pg_snapshot,
+  t_max bigint,
+  pos bigint,
+  ids bigint[],
+  rows integer not null,
+  bytes bigint not null,
+  relay text not null,
+  at timestamp with time zone not null default clock_timestamp()
+);
+alter table outbox_batch add constraint outbox_batch_check CHECK ((((t_snap IS NULL) = (t_max IS NULL)) AND ((t_snap IS NULL) = (pos IS NULL))));
+alter table outbox_batch add constraint outbox_batch_check1 CHECK (((kind = 'ids'::text) = (ids IS NOT NULL)));
+alter table outbox_batch add constraint outbox_batch_kind_check CHECK ((kind = ANY (ARRAY['log'::text, 'ids'::text])));
+alter table outbox_batch add constraint outbox_batch_pkey PRIMARY KEY (queue, batch);
+
+create table outbox_checkpoint (
+  queue text not null,
+  checkpoint bigint not null generated as identity,
+  position bigint not null,
+  consumed bigint,
+  outstanding bigint[],
+  evidence text not null,
+  at timestamp with time zone not null default clock_timestamp()
+);
+alter table outbox_checkpoint add constraint outbox_checkpoint_pkey PRIMARY KEY (queue, checkpoint);
+
+create table outbox_dead (
+  id bigint not null,
+  task_id uuid not null,
+  queue text not null,
+  task text not null,
+  args jsonb not null,
+  kwargs jsonb not null,
+  headers jsonb not null,
+  body bytea,
+  priority smallint,
+  deliver_at timestamp with time zone,
+  expires_at timestamp with time zone,
+  created_at timestamp with time zone not null,
+  batch bigint,
+  error_class text not null,
+  error text not null,
+  attempts integer not null default 1,
+  first_failed_at timestamp with time zone not null default clock_timestamp(),
+  last_failed_at timestamp with time zone not null default clock_timestamp()
+);
+alter table outbox_dead add constraint outbox_dead_pkey PRIMARY KEY (id);
+CREATE INDEX outbox_dead_queue ON outbox_dead USING btree (queue, last_failed_at);
+CREATE INDEX outbox_dead_task ON outbox_dead USING btree (task_id);
+
+create table outbox_dedupe (
+  queue text not null,
+  key text not null,
+  task_id uuid not null,
+  expires_at timestamp with time zone not null
+);
+alter table outbox_dedupe add constraint outbox_dedupe_pkey PRIMARY KEY (queue, key);
+CREATE INDEX outbox_dedupe_expires ON outbox_dedupe USING btree (expires_at);
+
+create table outbox_held (
+  id bigint not null,
+  task_id uuid not null,
+  queue text not null,
+  task text not null,
+  args jsonb not null,
+  kwargs jsonb not null,
+  headers jsonb not null,
+  body bytea,
+  priority smallint,
+  deliver_at timestamp with time zone,
+  expires_at timestamp with time zone,
+  created_at timestamp with time zone not null,
+  due timestamp with time zone not null,
+  batch bigint,
+  cancelled_at timestamp with time zone
+);
+alter table outbox_held add constraint outbox_held_pkey PRIMARY KEY (id);
+CREATE INDEX outbox_held_batch ON outbox_held USING btree (queue, batch) WHERE (batch IS NOT NULL);
+CREATE INDEX outbox_held_due ON outbox_held USING btree (queue, due, id) WHERE ((batch IS NULL) AND (cancelled_at IS NULL));
+CREATE INDEX outbox_held_task ON outbox_held USING btree (task_id);
+
+create table outbox_incident (
+  incident bigint not null generated as identity,
+  queue text not null,
+  destination text not null,
+  cause text not null,
+  evidence jsonb not null default '{}'::jsonb,
+  relay text not null,
+  noticed_at timestamp with time zone not null default clock_timestamp(),
+  position_before bigint,
+  position_trusted bigint,
+  newest bigint,
+  outstanding bigint,
+  replayed bigint not null default 0,
+  duplicates_possible bigint,
+  recovered_at timestamp with time zone
+);
+alter table outbox_incident add constraint outbox_incident_pkey PRIMARY KEY (incident);
+CREATE INDEX outbox_incident_queue ON outbox_incident USING btree (queue, noticed_at);
+
+create table outbox_meta (
+  singleton boolean not null default true,
+  installation uuid not null default gen_random_uuid(),
+  witness xid8 not null default pg_current_xact_id(),
+  created_at timestamp with time zone not null default clock_timestamp()
+);
+alter table outbox_meta add constraint outbox_meta_singleton_check CHECK (singleton);
+alter table outbox_meta add constraint outbox_meta_pkey PRIMARY KEY (singleton);
+
+create table outbox_migration (
+  name text not null,
+  kind text not null,
+  checksum text not null,
+  objects text[] not null,
+  release text not null,
+  applied_at timestamp with time zone not null default clock_timestamp()
+);
+alter table outbox_migration add constraint outbox_migration_kind_check CHECK ((kind = ANY (ARRAY['versioned'::text, 'repeatable'::text])));
+alter table outbox_migration add constraint outbox_migration_pkey PRIMARY KEY (name);
+
+create table outbox_queue (
+  queue text not null,
+  paused boolean not null default false,
+  reason text,
+  paused_at timestamp with time zone,
+  stopped_reason text,
+  stopped_by text,
+  stopped_at timestamp with time zone,
+  resumes integer not null default 0,
+  move_to bigint,
+  discovered_at timestamp with time zone not null default clock_timestamp()
+);
+alter table outbox_queue add constraint outbox_queue_pkey PRIMARY KEY (queue);
+
+create table outbox_receipt (
+  task_id uuid not null,
+  acked_at timestamp with time zone,
+  once_at timestamp with time zone
+);
+alter table outbox_receipt add constraint outbox_receipt_pkey PRIMARY KEY (task_id);
+
+create table outbox_s0 partition of outbox (
+) FOR VALUES IN ('0') with (autovacuum_enabled=off);
+CREATE INDEX outbox_s0_queue ON outbox_s0 USING btree (queue, id, xid);
+CREATE INDEX outbox_s0_task ON outbox_s0 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+
+create table outbox_s1 partition of outbox (
+) FOR VALUES IN ('1') with (autovacuum_enabled=off);
+CREATE INDEX outbox_s1_queue ON outbox_s1 USING btree (queue, id, xid);
+CREATE INDEX outbox_s1_task ON outbox_s1 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+
+create table outbox_s2 partition of outbox (
+) FOR VALUES IN ('2') with (autovacuum_enabled=off);
+CREATE INDEX outbox_s2_queue ON outbox_s2 USING btree (queue, id, xid);
+CREATE INDEX outbox_s2_task ON outbox_s2 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+
+create table outbox_s3 partition of outbox (
+) FOR VALUES IN ('3') with (autovacuum_enabled=off);
+CREATE INDEX outbox_s3_queue ON outbox_s3 USING btree (queue, id, xid);
+CREATE INDEX outbox_s3_task ON outbox_s3 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+
+create table outbox_s4 partition of outbox (
+) FOR VALUES IN ('4') with (autovacuum_enabled=off);
+CREATE INDEX outbox_s4_queue ON outbox_s4 USING btree (queue, id, xid);
+CREATE INDEX outbox_s4_task ON outbox_s4 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+
+create table outbox_s5 partition of outbox (
+) FOR VALUES IN ('5') with (autovacuum_enabled=off);
+CREATE INDEX outbox_s5_queue ON outbox_s5 USING btree (queue, id, xid);
+CREATE INDEX outbox_s5_task ON outbox_s5 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+
+create table outbox_s6 partition of outbox (
+) FOR VALUES IN ('6') with (autovacuum_enabled=off);
+CREATE INDEX outbox_s6_queue ON outbox_s6 USING btree (queue, id, xid);
+CREATE INDEX outbox_s6_task ON outbox_s6 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+
+create table outbox_s7 partition of outbox (
+) FOR VALUES IN ('7') with (autovacuum_enabled=off);
+CREATE INDEX outbox_s7_queue ON outbox_s7 USING btree (queue, id, xid);
+CREATE INDEX outbox_s7_task ON outbox_s7 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+
+create table outbox_segment (
+  segment smallint not null,
+  opened_at timestamp with time zone,
+  sealed_at timestamp with time zone,
+  truncated_at timestamp with time zone
+);
+alter table outbox_segment add constraint outbox_segment_pkey PRIMARY KEY (segment);
+
+create table outbox_tenure (
+  token uuid not null,
+  queue text not null,
+  destination text not null,
+  incarnation text not null,
+  opened_batch bigint not null,
+  cap bigint,
+  base bigint,
+  base_incarnation text,
+  certified boolean not null default false,
+  relay text not null,
+  opened_at timestamp with time zone not null default clock_timestamp(),
+  closed_at timestamp with time zone
+);
+alter table outbox_tenure add constraint outbox_tenure_pkey PRIMARY KEY (token);
+CREATE UNIQUE INDEX outbox_tenure_current ON outbox_tenure USING btree (queue) WHERE (cap IS NULL);
+CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at);
+
+-- function outbox_bell_waits()
+--   returns boolean; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_bury(p_queue text, p_batch bigint, p_ids bigint[], p_classes text[], p_errors text[])
+--   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_cursor_at(p_queue text, p_batch bigint)
+--   returns outbox_batch; sql, stable, set search_path = SCHEMA, pg_temp
+
+-- function outbox_done(p_queue text, p_age interval)
+--   returns bigint; sql, stable, set search_path = SCHEMA, pg_temp
+
+-- function outbox_gauge()
+--   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text); plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+
+-- function outbox_identity()
+--   returns text; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_known_in_log()
+--   returns TABLE(queue text); sql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
+
+-- function outbox_mark(p_queues text[], p_tenures uuid[], p_positions bigint[])
+--   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_move(p_queue text, p_resend boolean)
+--   returns bigint; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_open(p_queue text, p_token uuid, p_destination text, p_incarnation text, p_seen uuid, p_position bigint, p_relay text, p_horizon interval)
+--   returns TABLE(status text, trusted bigint, done bigint, newest bigint, cause text); plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_open_after(cur outbox_batch, p_t_snap pg_snapshot)
+--   returns bigint[]; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_pause(p_queue text, p_reason text)
+--   returns boolean; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_plan(p_queue text, p_tenure uuid, p_last bigint, p_kind text, p_relay text, p_max_rows integer, p_max_bytes bigint)
+--   returns TABLE(status text, batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_plan_ids(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
+--   returns text; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+
+-- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
+--   returns text; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+
+-- function outbox_read(p_queue text, p_batch bigint)
+--   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+
+-- function outbox_release(p_relay text)
+--   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_resume(p_queue text)
+--   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_rotate(p_min_age interval, p_size bigint)
+--   returns text; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_segment_needed(p_segment integer, p_age interval)
+--   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
+
+-- function outbox_stopped(p_queue text, p_reason text, p_relay text)
+--   returns void; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_tick_is_wide(cur outbox_batch, p_t_snap pg_snapshot)
+--   returns boolean; sql, stable, set search_path = SCHEMA, pg_temp
+
+-- function outbox_tick_rows(cur outbox_batch, p_t_snap pg_snapshot, p_t_max bigint, p_hi bigint, p_max_rows integer)
+--   returns SETOF outbox; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
+
+-- function outbox_trim(p_min_age interval, p_max_age interval, p_slice integer)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_truncatable()
+--   returns SETOF integer; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_truncate(p_segment integer, p_min_age interval, p_max_age interval)
+--   returns text; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_undispatched(p_snap text)
+--   returns TABLE(queue text); plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+
+-- function outbox_work(p_look_for_rows boolean, p_discover boolean, p_keep boolean, p_bell bigint)
+--   returns TABLE(queue text, newest bigint, reached bigint, relay text, paused boolean, resumes integer, has_rows boolean, waiting_ms bigint, next_due_ms bigint, keeper boolean, armed boolean, notify_usage double precision); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+-- public may execute function outbox_bell_waits()
+-- public may execute function outbox_bury(text,bigint,bigint[],text[],text[])
+-- public may execute function outbox_cursor_at(text,bigint)
+-- public may execute function outbox_done(text,interval)
+-- public may execute function outbox_gauge()
+-- public may execute function outbox_identity()
+-- public may execute function outbox_known_in_log()
+-- public may execute function outbox_mark(text[],uuid[],bigint[])
+-- public may execute function outbox_move(text,boolean)
+-- public may execute function outbox_open(text,uuid,text,text,uuid,bigint,text,interval)
+-- public may execute function outbox_open_after(outbox_batch,pg_snapshot)
+-- public may execute function outbox_pause(text,text)
+-- public may execute function outbox_plan(text,uuid,bigint,text,text,integer,bigint)
+-- public may execute function outbox_plan_ids(outbox_batch,uuid,text,integer,bigint)
+-- public may execute function outbox_plan_log(outbox_batch,uuid,text,integer,bigint)
+-- public may execute function outbox_read(text,bigint)
+-- public may execute function outbox_release(text)
+-- public may execute function outbox_resume(text)
+-- public may execute function outbox_rotate(interval,bigint)
+-- public may execute function outbox_segment_needed(integer,interval)
+-- public may execute function outbox_stopped(text,text,text)
+-- public may execute function outbox_tick_is_wide(outbox_batch,pg_snapshot)
+-- public may execute function outbox_tick_rows(outbox_batch,pg_snapshot,bigint,bigint,integer)
+-- public may execute function outbox_trim(interval,interval,integer)
+-- public may execute function outbox_truncatable()
+-- public may execute function outbox_truncate(integer,interval,interval)
+-- public may execute function outbox_undispatched(text)
+-- public may execute function outbox_work(boolean,boolean,boolean,bigint)

@@ -1,0 +1,123 @@
+//! Migrations: as a whole or not at all, by anybody who may create, from any number of places at once.
+
+mod cli;
+mod listing;
+mod refusals;
+mod scripts;
+
+use std::time::Duration;
+
+use outboxd::pg::migrate::{Report, Standing, fits, plan, up};
+use outboxd::pg::{Connector, migrate::MigrateError};
+use outboxd::sandbox::{Postgres, Sandbox};
+
+use crate::common::{Database, options};
+
+const WAIT: Duration = Duration::from_secs(60);
+
+/// For tests that make roles, which all databases of a cluster share.
+fn server() -> Postgres {
+    Postgres::start(&Sandbox::new().unwrap(), &options()).unwrap()
+}
+
+fn connector(url: &str) -> Connector {
+    Connector::new("database.url", url, "test").unwrap()
+}
+
+async fn migrate(url: &str, schema: &str) -> Result<Report, MigrateError> {
+    up(&connector(url), schema, WAIT).await
+}
+
+#[tokio::test]
+async fn a_second_run_has_nothing_to_do() {
+    let server = Database::empty();
+    let url = server.url();
+    let first = migrate(&url, "public").await.unwrap();
+    assert!(first.steps.iter().any(|s| s.name == "migrations/0001_tables.sql"));
+    let second = migrate(&url, "public").await.unwrap();
+    assert!(second.steps.is_empty());
+    assert_eq!(plan(&connector(&url), "public").await.unwrap(), Standing::Current);
+    server.sql("insert into outbox (queue, task) values ('q', 't')");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn twenty_migrations_at_once_all_end_in_success() {
+    let server = Database::empty();
+    let url = server.url();
+    let runs: Vec<_> = (0..20)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { migrate(&url, "fresh").await.unwrap().steps.len() })
+        })
+        .collect();
+    let mut applied = Vec::new();
+    for run in runs {
+        applied.push(run.await.unwrap());
+    }
+    assert_eq!(applied.iter().filter(|n| **n > 0).count(), 1, "{applied:?}");
+    assert_eq!(plan(&connector(&url), "fresh").await.unwrap(), Standing::Current);
+}
+
+#[tokio::test]
+async fn a_user_with_only_create_on_one_schema_can_migrate() {
+    let server = server();
+    server
+        .sql("postgres", "create role app login; create schema app; grant create, usage on schema app to app")
+        .unwrap();
+    let url = server.url_as("app", None, "postgres");
+    migrate(&url, "app").await.unwrap();
+    assert!(fits(&plan(&connector(&url), "app").await.unwrap()));
+}
+
+#[tokio::test]
+async fn the_owner_of_a_plain_database_can_migrate_into_a_schema_that_is_not_there() {
+    let server = server();
+    server.sql("postgres", "create role app login nocreaterole").unwrap();
+    server.sql("postgres", "create database app owner app").unwrap();
+    migrate(&server.url_as("app", None, "app"), "outboxd").await.unwrap();
+    migrate(&server.url_as("app", None, "app"), "public").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_may_have_any_name() {
+    let server = Database::empty();
+    let (url, name) = (server.url(), "My \"Schema\"'s \\ ä");
+    migrate(&url, name).await.unwrap();
+    assert_eq!(plan(&connector(&url), name).await.unwrap(), Standing::Current);
+    server.sql("insert into \"My \"\"Schema\"\"'s \\ ä\".outbox (queue, task) values ('q', 't')");
+    let elsewhere =
+        "select count(*) from pg_class where relname like 'outbox%' and relnamespace = 'public'::regnamespace";
+    assert_eq!(server.sql(elsewhere), "0");
+}
+
+#[tokio::test]
+async fn what_an_earlier_release_made_and_this_one_does_not_is_dropped() {
+    let server = Database::empty();
+    let url = server.url();
+    migrate(&url, "public").await.unwrap();
+    let earlier = "create function outbox_old(a int) returns int language sql as 'select a';
+        create function my_own() returns int language sql as 'select 1';
+        create view outbox_old_view as select outbox_old(1);
+        insert into outbox_migration (name, kind, checksum, objects, release) values
+          ('functions/outbox_old.sql', 'repeatable', 'x', '{function outbox_old(int)}', '0.1.0'),
+          ('views/outbox_old_view.sql', 'repeatable', 'x', '{view outbox_old_view}', '0.1.0')";
+    server.sql(earlier);
+    let report = migrate(&url, "public").await.unwrap();
+    assert!(report.steps.iter().any(|s| s.name == "functions/outbox_old.sql"), "{report:?}");
+    let left = "select coalesce(to_regprocedure('outbox_old(int)')::text, '-'), coalesce(to_regclass('outbox_old_view')::text, '-'), \
+                to_regprocedure('my_own()') is not null";
+    assert_eq!(server.sql(left), "-|-|t");
+    assert_eq!(plan(&connector(&url), "public").await.unwrap(), Standing::Current);
+}
+
+#[tokio::test]
+async fn a_role_with_short_time_outs_can_migrate() {
+    let server = server();
+    server
+        .sql(
+            "postgres",
+            "alter role postgres set statement_timeout = '5ms'; alter role postgres set search_path = 'nowhere'",
+        )
+        .unwrap();
+    migrate(&server.url("postgres"), "public").await.unwrap();
+}
