@@ -8,6 +8,7 @@
 mod broker;
 mod common;
 mod config;
+mod connect;
 mod house;
 mod migrate;
 mod model;

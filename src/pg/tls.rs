@@ -12,7 +12,10 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, version};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, SignatureScheme, version,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::dsn::{Mode, Roots, TlsParams};
@@ -20,16 +23,15 @@ use super::dsn::{Mode, Roots, TlsParams};
 /// Builds the connector. Reads the files that the parameters name; the error is a sentence that names the file.
 pub(super) fn connector(params: &TlsParams) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
+    let verifier = Arc::new(Verifier::new(params, Arc::clone(&provider))?);
     let versions: &[_] = if params.only_tls13 { &[&version::TLS13] } else { &[&version::TLS13, &version::TLS12] };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .map_err(|e| format!("TLS: {e}"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier::new(params, provider)?));
+        .with_custom_certificate_verifier(verifier);
     let mut config = match &params.identity {
-        Some((cert, key)) => builder
-            .with_client_auth_cert(certificates(cert, "sslcert")?, private_key(key)?)
-            .map_err(|e| format!("sslkey {} does not belong to sslcert {}: {e}", key.display(), cert.display()))?,
+        Some((cert, key)) => builder.with_client_cert_resolver(Arc::new(identity(cert, key, &provider)?)),
         None => builder.with_no_client_auth(),
     };
     config.enable_sni = params.sni;
@@ -42,6 +44,20 @@ pub(super) fn connector(params: &TlsParams) -> Result<MakeRustlsConnect, String>
 /// Whether the connector reads files, which may be replaced while the program runs.
 pub(super) fn reads_files(params: &TlsParams) -> bool {
     params.identity.is_some() || matches!(params.roots, Some(Roots::File(_)))
+}
+
+/// The client's certificate and its key.
+fn identity(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<SingleCertAndKey, String> {
+    let unfit = |e: Error| format!("sslkey: {} is of no use: {e}", key.display());
+    let signer = provider.key_provider.load_private_key(private_key(key)?).map_err(unfit)?;
+    let certified = CertifiedKey::new(certificates(cert, "sslcert")?, signer);
+    // Other errors only say that rustls cannot tell: it reads no certificate of version 1, which servers accept.
+    match certified.keys_match() {
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            Err(format!("sslkey: {} is not the key of sslcert {}", key.display(), cert.display()))
+        }
+        _ => Ok(certified.into()),
+    }
 }
 
 fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, String> {
