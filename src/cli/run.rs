@@ -7,7 +7,6 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::config::SourceArgs;
 use super::exit::Exit;
@@ -16,10 +15,7 @@ use crate::config::{Config, Sources};
 use crate::fault::Fault;
 use crate::pg::{Database, Outbox, migrate};
 use crate::relay::{self, Parts};
-use crate::telemetry::health::Health;
-use crate::telemetry::http::{Server, Surface};
-use crate::telemetry::logs::{self, LogHandle};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{Health, Logs, Metrics, Server};
 
 /// The arguments of `outboxd run`.
 #[derive(Debug, Args)]
@@ -38,13 +34,7 @@ pub(super) async fn run(args: RunArgs) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let logs = match logs::init(&config.log) {
-        Ok(logs) => logs,
-        Err(error) => {
-            say(&format!("outboxd: {error}"));
-            return Exit::Failure;
-        }
-    };
+    let logs = Logs::init(&config.log);
     for warning in config.warnings() {
         tracing::warn!(event = "config.warning", "{warning}");
     }
@@ -58,10 +48,9 @@ pub(super) async fn run(args: RunArgs) -> Exit {
     }
 }
 
-async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: LogHandle) -> Result<(), Fault> {
+async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> Result<(), Fault> {
     let stop = CancellationToken::new();
-    let metrics = Metrics::new().map_err(|error| Fault::halt("internal", format!("metrics: {error}")))?;
-    let metrics = Arc::new(metrics);
+    let metrics = Arc::new(Metrics::new());
     let health = Health::new();
     let id = config.relay_id();
     tracing::info!(
@@ -77,13 +66,7 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: LogHandle
     tokio::spawn(signals(sources, changes, logs, metrics.clone(), health.clone(), stop.clone())?);
 
     let config = config_seen.borrow().clone();
-    let server = Server::bind(&config.http.listen).await.map_err(|error| Fault::halt("config", error.to_string()))?;
-    let surface = Surface { health: health.clone(), metrics: metrics.clone(), status: shown };
-    let serving = TaskTracker::new();
-    if let Some(server) = server {
-        serving.spawn(server.serve(surface, stop.clone()));
-    }
-    serving.close();
+    let server = Server::start(&config.http, metrics.clone(), health.clone(), shown, stop.clone()).await?;
     let counted = metrics.clone();
     let database = connect::database(&config)?.on_statement(Arc::new(move |name| counted.statement(name)));
     let ready = prepare(args, &config, &database, &health, &stop).await?;
@@ -103,7 +86,7 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: LogHandle
         Ok(())
     };
     stop.cancel();
-    serving.wait().await;
+    server.stopped().await;
     outcome
 }
 
@@ -148,7 +131,7 @@ async fn schema(args: &RunArgs, config: &Config, database: &Database) -> Result<
 fn signals(
     sources: Sources,
     changes: watch::Sender<Arc<Config>>,
-    logs: LogHandle,
+    logs: Logs,
     metrics: Arc<Metrics>,
     health: Health,
     stop: CancellationToken,
@@ -181,7 +164,7 @@ fn signals(
 }
 
 /// A new configuration is taken up only if it is right as a whole.
-fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &LogHandle, metrics: &Metrics) {
+fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &Logs, metrics: &Metrics) {
     // Files are read again; the environment of a process does not change.
     match Config::load(sources) {
         Ok(new) => {
@@ -193,16 +176,14 @@ fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &LogHan
                     "this change takes effect at the next start"
                 );
             }
-            if let Err(error) = logs.set_level(&new.log.level) {
-                tracing::warn!(event = "config.log_level", "{error}");
-            }
+            logs.set_level(&new.log);
             let changed: Vec<&str> = difference.0.iter().map(|change| change.key.as_str()).collect();
             tracing::info!(event = "config.reloaded", changed = changed.join(", "));
-            metrics.reloaded(true);
+            metrics.config_reloaded(true);
             changes.send_replace(Arc::new(new));
         }
         Err(errors) => {
-            metrics.reloaded(false);
+            metrics.config_reloaded(false);
             tracing::error!(
                 event = "config.refused",
                 "the configuration was not taken up, the old one goes on: {errors}"

@@ -56,7 +56,6 @@ pub(super) struct Seen {
 
 /// The state of one LISTEN session, or of polling without one.
 pub(super) struct Bell {
-    listening: bool,
     allowed: bool,
     keeper: bool,
     armed: bool,
@@ -78,7 +77,6 @@ impl Bell {
     /// A session begins, awake. `listening`: notifications arrive on it; `allowed`: the bell may be used.
     pub(super) fn new(listening: bool, allowed: bool, now: Instant) -> Self {
         Self {
-            listening,
             allowed: allowed && listening,
             keeper: false,
             armed: false,
@@ -227,11 +225,6 @@ impl Bell {
         if rung {
             self.wake(now);
         }
-    }
-
-    /// Whether notifications arrive at all on this session.
-    pub(super) fn is_listening(&self) -> bool {
-        self.listening
     }
 
     fn wake(&mut self, now: Instant) {

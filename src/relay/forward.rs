@@ -174,7 +174,7 @@ impl<'a> Forward<'a> {
 
     /// Waits for a hint, a doubt about Redis, another configuration or the end.
     async fn rest(&mut self) -> Result<(), Fault> {
-        self.lane.says(QueueState::Running);
+        self.lane.says(QueueState::Open);
         let lane = &mut *self.lane;
         tokio::select! {
             changed = lane.hints.changed() => {
@@ -207,9 +207,9 @@ impl<'a> Forward<'a> {
             () = self.lane.shared.stop.cancelled() => return Ok(()),
         }
         self.window.look(self.route, self.link).await?;
-        self.lane.shared.metrics.depth(&self.lane.queue, self.window.depth());
+        self.lane.shared.metrics.queue_depth(&self.lane.queue, self.window.depth());
         if self.window.room(0) > 0 {
-            self.lane.says(QueueState::Running);
+            self.lane.says(QueueState::Open);
         }
         Ok(())
     }
@@ -235,6 +235,7 @@ impl<'a> Forward<'a> {
         failpoint::hit("plan.committed");
         let outcome = match plan {
             Plan::Batch { rows, more } => {
+                shared.metrics.batch_rows(rows.len());
                 // A tick that filled half a batch is over, but its queue is not quiet.
                 let again = more || rows.header.rows > max_rows / 2;
                 Outcome::Parcel(encode(&self.route.format, &rows), again)
@@ -254,7 +255,7 @@ impl<'a> Forward<'a> {
         self.marker = published.marker;
         self.lane.post.set_marker(Some(published.marker));
         self.window.saw(published.depth, published.rows);
-        self.lane.shared.metrics.depth(&self.lane.queue, self.window.depth());
+        self.lane.shared.metrics.queue_depth(&self.lane.queue, self.window.depth());
     }
 }
 

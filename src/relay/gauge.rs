@@ -32,9 +32,9 @@ fn publish(shared: &Shared, gauged: Result<&[QueueGauge], &Fault>, status: &watc
     let queues = gauged.unwrap_or_default();
     for queue in queues {
         let oldest = queue.oldest_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.max(0).unsigned_abs()));
-        shared.metrics.pending(&queue.queue, queue.pending.max(0).unsigned_abs(), queue.estimated);
-        shared.metrics.oldest_pending(&queue.queue, oldest);
-        shared.metrics.held(&queue.queue, queue.held.max(0).unsigned_abs());
+        shared.metrics.pending(&queue.queue, queue.pending, queue.estimated, oldest);
+        shared.metrics.held(&queue.queue, queue.held);
+        shared.metrics.dead(&queue.queue, queue.dead);
         shared.metrics.paused(&queue.queue, queue.paused);
     }
     let lanes: serde_json::Map<String, Status> = shared

@@ -123,7 +123,7 @@ impl Lane {
         shared.targets.worked(&route.settings.redis, &shared.metrics);
         shared.outbox.stopped(&self.queue, None, &shared.id).await?;
         self.post.set_marker(Some(standing.marker));
-        self.says(QueueState::Running);
+        self.says(QueueState::Open);
         open::settle(&shared, &standing).await;
         pace.reset();
         Forward::new(self, route, &link, &standing).run(&standing).await
@@ -148,7 +148,7 @@ impl Lane {
     async fn wait(&mut self, fault: &Fault, pace: &mut Backoff) {
         let reason = fault.reason();
         self.says(QueueState::Waiting);
-        self.shared.metrics.failure(&self.queue, reason.class);
+        self.shared.metrics.failed(&self.queue, reason.class);
         let pause = pace.step();
         tracing::info!(event = "queue.retry", queue = self.queue, class = reason.class, reason = %reason.message,
             after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
@@ -162,7 +162,7 @@ impl Lane {
     async fn halted(&mut self, fault: &Fault) {
         let reason = fault.reason();
         self.says(QueueState::Stopped);
-        self.shared.metrics.failure(&self.queue, reason.class);
+        self.shared.metrics.failed(&self.queue, reason.class);
         tracing::error!(event = "queue.halted", queue = self.queue, class = reason.class, reason = %reason.message,
             next = format!("mend the cause, then run `outboxd queue resume {}`", self.queue));
         // Best effort: the log has it, and this relay does not touch the queue either way.

@@ -95,7 +95,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
     chores.spawn(rotate::run(shared.clone()));
     chores.spawn(gauge::run(shared.clone(), parts.status));
     chores.close();
-    parts.health.ready(true, "");
+    parts.health.ready();
     tracing::info!(event = "relay.ready", relay = shared.id, installation = %shared.installation);
 
     wake.run().await;

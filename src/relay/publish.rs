@@ -39,7 +39,7 @@ pub(crate) async fn publish(
         shared.outbox.bury(queue, parcel.batch, &parcel.rejects).await?;
         for (id, fault) in &parcel.rejects {
             let reason = fault.reason();
-            shared.metrics.rejected(queue, reason.class);
+            shared.metrics.rejected(queue, reason.class, 1);
             tracing::error!(event = "row.rejected", queue, batch = parcel.batch, row = id, class = reason.class,
                 reason = %reason.message, "a row cannot be published and is in outbox_dead");
         }

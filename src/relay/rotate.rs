@@ -32,7 +32,7 @@ async fn turn(shared: &Shared, full: &mut bool) -> Result<(), Fault> {
     let size = i64::try_from(retention.segment_size.bytes()).unwrap_or(i64::MAX);
     let sealed = shared.outbox.truncatable().await?;
     // The current and the previous one are never emptied.
-    shared.metrics.segments_in_use(u64::try_from(sealed.len() + 2).unwrap_or(8));
+    shared.metrics.segments_in_use(sealed.len() + 2);
     for segment in sealed {
         match shared.outbox.truncate(segment, min, max).await {
             Ok(outcome) if outcome == "needed" => {}

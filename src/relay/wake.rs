@@ -186,7 +186,7 @@ impl Wake {
         let cause = tokio::select! {
             notice = ring => match notice {
                 Some(Event::Notified { .. }) => {
-                    self.shared.metrics.notification();
+                    self.shared.metrics.notified();
                     "bell"
                 }
                 Some(Event::Lost(fault)) => return Err(fault.into()),
@@ -196,7 +196,7 @@ impl Wake {
             () = tokio::time::sleep_until(until.into()) => "timer",
             () = self.shared.stop.cancelled() => return Ok(false),
         };
-        self.shared.metrics.wakeup(cause);
+        self.shared.metrics.woke(cause);
         Ok(cause != "timer")
     }
 
@@ -216,7 +216,7 @@ impl Wake {
             if queue.rows == Some(true) || overdue {
                 let ours = queue.owner.as_ref().is_none_or(|owner| owner.is_empty() || *owner == self.shared.id);
                 // A lane that waits for Redis, for room or for an operator goes on by itself: looking does not help it.
-                seen.busy |= state == QueueState::Running || (state == QueueState::Idle && ours);
+                seen.busy |= state == QueueState::Open || (state == QueueState::Idle && ours);
                 seen.foreign |= state == QueueState::Idle && !ours;
             }
         }

@@ -56,9 +56,14 @@ impl Health {
         self.facts().last_beat = Instant::now();
     }
 
-    /// Started with a compatible schema, or not, and why not. Takes effect at once.
-    pub fn ready(&self, ready: bool, reason: &str) {
-        self.facts().unready = if ready { None } else { Some(reason.to_owned()) };
+    /// Started, with a schema that fits.
+    pub fn ready(&self) {
+        self.facts().unready = None;
+    }
+
+    /// Not started, or the schema does not fit. Counts at once.
+    pub fn unready(&self, reason: &str) {
+        self.facts().unready = Some(reason.to_owned());
     }
 
     /// Postgres answers, or does not. The relay stays ready for 30 s without it.
@@ -131,7 +136,7 @@ mod tests {
     fn a_relay_stays_ready_for_thirty_seconds_without_postgres() {
         let health = Health::new();
         assert_eq!(health.readiness(), Verdict::Unwell("starting".to_owned()));
-        health.ready(true, "");
+        health.ready();
         health.postgres(false);
         let down = Instant::now();
         health.postgres(false);
@@ -144,9 +149,9 @@ mod tests {
     #[test]
     fn a_stopping_relay_is_never_ready_again_and_still_alive() {
         let health = Health::new();
-        health.ready(true, "");
+        health.ready();
         health.clone().draining();
-        health.ready(true, "");
+        health.ready();
         assert_eq!(health.readiness(), Verdict::Unwell("stopping".to_owned()));
         assert_eq!(health.live(), Verdict::Well);
     }
@@ -154,8 +159,8 @@ mod tests {
     #[test]
     fn an_incompatible_schema_counts_at_once() {
         let health = Health::new();
-        health.ready(true, "");
-        health.ready(false, "the schema is newer than this program");
+        health.ready();
+        health.unready("the schema is newer than this program");
         assert_eq!(health.readiness(), Verdict::Unwell("the schema is newer than this program".to_owned()));
     }
 }

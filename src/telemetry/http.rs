@@ -18,11 +18,14 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::health::{Health, Verdict};
 use super::metrics::Metrics;
+use crate::config::HttpSettings;
+use crate::fault::Fault;
 
 /// How patient the listener is.
 #[derive(Debug, Clone, Copy)]
@@ -49,21 +52,6 @@ impl Default for Limits {
     }
 }
 
-/// Why nothing is served.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// The address cannot be listened on.
-    #[error(
-        "cannot listen on {listen:?} ({source}): set http.listen (OUTBOXD_HTTP__LISTEN) to a free address of this machine, or to \"\" to switch it off"
-    )]
-    Bind {
-        /// `http.listen`.
-        listen: String,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
 /// What the routes show.
 #[derive(Clone)]
 pub struct Surface {
@@ -75,49 +63,103 @@ pub struct Surface {
     pub status: watch::Receiver<Value>,
 }
 
-/// A bound listener that does not serve yet.
+/// The listener at work.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    limits: Limits,
+    serving: Option<(JoinHandle<()>, SocketAddr)>,
+    /// Ends it, at the latest when this is dropped.
+    end: DropGuard,
 }
 
 impl Server {
-    /// Binds to `http.listen`; `None` if that is empty.
-    pub async fn bind(listen: &str) -> Result<Option<Self>, HttpError> {
-        if listen.is_empty() {
-            return Ok(None);
+    /// Binds to `http.listen` and serves; does nothing if that is empty. An address that cannot be bound is [`Fault::Halt`].
+    ///
+    /// `stop` makes readiness fail, and nothing else: probes and metrics are answered until [`stopped`](Self::stopped), so
+    /// that a relay can be watched while it drains.
+    pub async fn start(
+        http: &HttpSettings,
+        metrics: Arc<Metrics>,
+        health: Health,
+        status: watch::Receiver<Value>,
+        stop: CancellationToken,
+    ) -> Result<Self, Fault> {
+        Self::start_within(Limits::default(), http, Surface { health, metrics, status }, stop).await
+    }
+
+    /// [`start`](Self::start) with other limits than usual.
+    pub async fn start_within(
+        limits: Limits,
+        http: &HttpSettings,
+        surface: Surface,
+        stop: CancellationToken,
+    ) -> Result<Self, Fault> {
+        let end = CancellationToken::new();
+        if http.listen.is_empty() {
+            return Ok(Self { serving: None, end: end.drop_guard() });
         }
-        let bound = TcpListener::bind(listen).await;
-        let listener = bound.map_err(|source| HttpError::Bind { listen: listen.to_owned(), source })?;
-        Ok(Some(Self { listener, limits: Limits::default() }))
+        let bound = TcpListener::bind(&http.listen).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = bound.map_err(|error| cannot_listen(&http.listen, &error))?;
+        let health = surface.health.clone();
+        let site = Site { listener, limits, routes: routes(surface), end: end.clone() };
+        let serving = tokio::spawn(async move {
+            tokio::select! {
+                () = site.serve() => {}
+                () = drain(health, stop) => {}
+            }
+        });
+        Ok(Self { serving: Some((serving, address)), end: end.drop_guard() })
     }
 
-    /// Other limits than usual.
-    #[must_use]
-    pub fn with_limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
+    /// Where it listens: with the port that the system chose, if 0 was asked for.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.serving.as_ref().map(|(_, address)| *address)
     }
 
-    /// Where it listens: the port that the system chose, if 0 was asked for.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Ends it: closes the port and waits, within bounds, for what is in flight.
+    pub async fn stopped(self) {
+        drop(self.end);
+        if let Some((serving, _)) = self.serving {
+            // A panic in there has been told; there is nothing left to wait for.
+            let _ended = serving.await;
+        }
     }
+}
 
-    /// Serves until `stop`, then lets what is in flight end, within bounds.
-    pub async fn serve(self, surface: Surface, stop: CancellationToken) {
-        let Self { listener, limits } = self;
-        let (routes, tasks) = (routes(surface), TaskTracker::new());
+fn cannot_listen(listen: &str, error: &io::Error) -> Fault {
+    let next = "set http.listen (OUTBOXD_HTTP__LISTEN) to a free address of this machine, or to \"\" to switch it off";
+    Fault::halt("http_listen", format!("cannot listen on {listen:?} ({error}): {next}"))
+}
+
+/// Reports the stop to the probes, and never ends.
+async fn drain(health: Health, stop: CancellationToken) {
+    stop.cancelled().await;
+    health.draining();
+    std::future::pending::<()>().await;
+}
+
+/// A bound listener and what it serves.
+struct Site {
+    listener: TcpListener,
+    limits: Limits,
+    routes: Router,
+    end: CancellationToken,
+}
+
+impl Site {
+    /// Serves until its end, then lets what is in flight finish, within bounds.
+    async fn serve(self) {
+        let Self { listener, limits, routes, end } = self;
+        let tasks = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(limits.connections));
         loop {
             let accepted = tokio::select! {
-                () = stop.cancelled() => break,
+                () = end.cancelled() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
                     let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-                    let connection = converse(stream, routes.clone(), limits, stop.clone());
+                    let connection = converse(stream, routes.clone(), limits, end.clone());
                     tasks.spawn(async move {
                         connection.await;
                         drop(slot);
@@ -134,7 +176,7 @@ impl Server {
 }
 
 /// Speaks with one client until it leaves, its time is up, or the listener stops.
-async fn converse(stream: TcpStream, routes: Router, limits: Limits, stop: CancellationToken) {
+async fn converse(stream: TcpStream, routes: Router, limits: Limits, end: CancellationToken) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)));
@@ -142,7 +184,7 @@ async fn converse(stream: TcpStream, routes: Router, limits: Limits, stop: Cance
         // An error of one connection is its client's affair.
         _ = connection.as_mut() => return,
         () = tokio::time::sleep(limits.connection) => {}
-        () = stop.cancelled() => {}
+        () = end.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
     // Either it ends by itself or it is cut: both are the end.

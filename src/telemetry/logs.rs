@@ -20,37 +20,27 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogLevel, LogSettings};
 
-/// Why logging could not be set up or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// A second attempt in one process.
-    #[error("logging is set up already: telemetry::logs::init must be called once")]
-    Twice,
-    /// The subscriber is gone.
-    #[error("the log level cannot be changed any more: logging has ended")]
-    Gone,
-}
-
 /// Changes the level of a running program.
 #[derive(Debug, Clone)]
-pub struct LogHandle(reload::Handle<Targets, Registry>);
+pub struct Logs(reload::Handle<Targets, Registry>);
 
-impl LogHandle {
-    /// Uses `level` from now on.
-    pub fn set_level(&self, level: &LogLevel) -> Result<(), LogError> {
-        self.0.reload(targets(level)).map_err(|_| LogError::Gone)
+impl Logs {
+    /// Sets up logging for the whole process. Once: what is set up already stays.
+    pub fn init(settings: &LogSettings) -> Self {
+        let (subscriber, logs) = subscriber(settings, std::io::stderr().is_terminal(), std::io::stderr);
+        let _first = tracing::subscriber::set_global_default(subscriber);
+        logs
+    }
+
+    /// Uses the level of `settings` from now on. The format stays.
+    pub fn set_level(&self, settings: &LogSettings) {
+        // Fails only when the subscriber is gone, and nobody logs any more.
+        let _changed = self.0.reload(targets(&settings.level));
     }
 }
 
-/// Sets up logging for the whole process.
-pub fn init(settings: &LogSettings) -> Result<LogHandle, LogError> {
-    let (subscriber, handle) = subscriber(settings, std::io::stderr().is_terminal(), std::io::stderr);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;
-    Ok(handle)
-}
-
 /// A subscriber that writes to `writer`; `terminal` decides what `auto` means.
-pub fn subscriber<W>(settings: &LogSettings, terminal: bool, writer: W) -> (impl Subscriber + Send + Sync, LogHandle)
+pub fn subscriber<W>(settings: &LogSettings, terminal: bool, writer: W) -> (impl Subscriber + Send + Sync, Logs)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -62,7 +52,7 @@ where
         }
     };
     let (filter, handle) = reload::Layer::new(targets(&settings.level));
-    (Registry::default().with(filter).with(Lines { style, writer }), LogHandle(handle))
+    (Registry::default().with(filter).with(Lines { style, writer }), Logs(handle))
 }
 
 fn targets(level: &LogLevel) -> Targets {

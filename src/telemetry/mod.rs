@@ -4,3 +4,8 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+
+pub use health::Health;
+pub use http::Server;
+pub use logs::Logs;
+pub use metrics::Metrics;

@@ -4,37 +4,34 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outboxd::telemetry::health::Health;
+use outboxd::config::HttpSettings;
 use outboxd::telemetry::http::{Limits, Server, Surface};
-use outboxd::telemetry::metrics::Metrics;
+use outboxd::telemetry::{Health, Metrics};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Site {
+    server: Server,
     address: SocketAddr,
     health: Health,
     metrics: Arc<Metrics>,
     status: watch::Sender<Value>,
     stop: CancellationToken,
-    serving: JoinHandle<()>,
 }
 
 impl Site {
     async fn start(limits: Limits) -> Self {
-        let server = Server::bind("127.0.0.1:0").await.unwrap().unwrap().with_limits(limits);
-        let address = server.address().unwrap();
-        let (health, metrics, stop) = (Health::new(), Arc::new(Metrics::new().unwrap()), CancellationToken::new());
+        let (health, metrics, stop) = (Health::new(), Arc::new(Metrics::new()), CancellationToken::new());
         let (status, receiver) = watch::channel(json!({ "queues": [] }));
         let surface = Surface { health: health.clone(), metrics: Arc::clone(&metrics), status: receiver };
-        let serving = tokio::spawn(server.serve(surface, stop.clone()));
-        Self { address, health, metrics, status, stop, serving }
+        let server = Server::start_within(limits, &listen("127.0.0.1:0"), surface, stop.clone()).await.unwrap();
+        Self { address: server.address().unwrap(), server, health, metrics, status, stop }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -54,6 +51,10 @@ impl Site {
     }
 }
 
+fn listen(address: &str) -> HttpSettings {
+    HttpSettings { listen: address.to_owned() }
+}
+
 /// Everything until the other side closes.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
@@ -68,7 +69,7 @@ async fn readiness_follows_the_relay_and_ends_first() {
     let site = Site::start(Limits::default()).await;
     let (code, _, body) = site.get("/readyz").await;
     assert_eq!((code, body.as_str()), (503, "starting\n"));
-    site.health.ready(true, "");
+    site.health.ready();
     let (code, head, body) = site.get("/readyz").await;
     assert_eq!((code, body.as_str()), (200, "ok\n"));
     assert!(head.contains("cache-control: no-store"));
@@ -131,22 +132,41 @@ async fn connections_above_the_limit_are_closed_at_once() {
 }
 
 #[tokio::test]
-async fn stopping_closes_the_port_and_does_not_wait_for_slow_clients() {
+async fn a_stopping_relay_is_watched_to_its_end_and_slow_clients_do_not_hold_it_up() {
     let site = Site::start(Limits { farewell: Duration::from_millis(200), ..Limits::default() }).await;
+    site.health.ready();
     let mut slow = site.connect().await;
     slow.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
-    assert_eq!(site.get("/livez").await.0, 200);
+    assert_eq!(site.get("/readyz").await.0, 200);
     site.stop.cancel();
-    tokio::time::timeout(PATIENCE, site.serving).await.unwrap().unwrap();
+    // The stop reaches the probes through another task.
+    let stopping = async {
+        while site.get("/readyz").await.0 == 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, stopping).await.unwrap();
+    assert_eq!(site.get("/livez").await.0, 200);
+    assert_eq!(site.get("/metrics").await.0, 200);
+    tokio::time::timeout(PATIENCE, site.server.stopped()).await.unwrap();
     assert!(TcpStream::connect(site.address).await.is_err());
 }
 
 #[tokio::test]
 async fn a_taken_port_is_an_error_that_names_the_setting() {
-    let taken = Server::bind("127.0.0.1:0").await.unwrap().unwrap();
-    let address = taken.address().unwrap().to_string();
-    let error = Server::bind(&address).await.unwrap_err().to_string();
-    assert!(error.starts_with(&format!("cannot listen on {address:?} (")), "{error}");
-    assert!(error.contains("http.listen (OUTBOXD_HTTP__LISTEN)") && error.contains("switch it off"), "{error}");
-    assert!(Server::bind("").await.unwrap().is_none());
+    let site = Site::start(Limits::default()).await;
+    let start = async |address: &str| {
+        let (_, status) = watch::channel(Value::Null);
+        let metrics = Arc::new(Metrics::new());
+        Server::start(&listen(address), metrics, Health::new(), status, CancellationToken::new()).await
+    };
+    let address = site.address.to_string();
+    let fault = start(&address).await.unwrap_err();
+    let message = &fault.reason().message;
+    assert!(message.starts_with(&format!("cannot listen on {address:?} (")), "{message}");
+    assert!(message.contains("http.listen (OUTBOXD_HTTP__LISTEN)") && message.contains("switch it off"), "{message}");
+
+    let off = start("").await.unwrap();
+    assert_eq!(off.address(), None);
+    off.stopped().await;
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use outboxd::config::{LogFormat, LogSettings};
-use outboxd::telemetry::logs;
-use outboxd::telemetry::metrics::{Metrics, QueueState};
+use outboxd::telemetry::metrics::QueueState;
+use outboxd::telemetry::{Logs, Metrics, logs};
 use serde_json::Value;
 
 #[test]
@@ -28,7 +28,7 @@ fn the_manual_lists_every_metric_with_its_type_and_labels_and_no_other() {
         .collect();
     listed.sort();
 
-    let metrics = Metrics::new().unwrap();
+    let metrics = Metrics::new();
     let ours = metrics.described().iter().map(|one| format!("{} {} {}", one.name, one.kind, one.labels.join(", ")));
     let mut exist: Vec<String> = ours.map(|line| line.trim().to_owned()).collect();
     let text = metrics.render();
@@ -41,7 +41,7 @@ fn the_manual_lists_every_metric_with_its_type_and_labels_and_no_other() {
 
 #[test]
 fn every_metric_has_a_help_sentence_and_a_name_by_the_rules() {
-    for metric in Metrics::new().unwrap().described() {
+    for metric in Metrics::new().described() {
         assert!(metric.help.ends_with('.') && metric.help.len() > 15, "{metric:?}");
         assert!(metric.name.starts_with("outboxd_"));
         assert_eq!(metric.name.ends_with("_total"), metric.kind == "counter", "{metric:?}");
@@ -54,21 +54,21 @@ fn has(metrics: &Metrics, line: &str) -> bool {
 
 #[test]
 fn what_is_counted_shows_with_its_labels() {
-    let metrics = Metrics::new().unwrap();
+    let metrics = Metrics::new();
     metrics.add_queue("mail");
     assert!(has(&metrics, "outboxd_dispatched_total{queue=\"mail\"} 0"));
     metrics.published("mail", 3, 900);
     metrics.dispatch_latencies("mail", [Duration::from_millis(2), Duration::from_secs(2)]);
-    metrics.rejected("mail", "too_large");
-    metrics.pending("mail", 20_000, true);
-    metrics.oldest_pending("mail", Duration::from_millis(1500));
+    metrics.rejected("mail", "too_large", 1);
+    metrics.pending("mail", 20_000, true, Duration::from_millis(1500));
+    metrics.batch_rows(3);
     metrics.state("mail", QueueState::Waiting);
     metrics.redis_up("default", false);
-    metrics.reloaded(false);
+    metrics.config_reloaded(false);
     for line in [
         "outboxd_dispatched_total{queue=\"mail\"} 3",
         "outboxd_published_bytes_total{queue=\"mail\"} 900",
-        "outboxd_batch_rows_bucket{queue=\"mail\",le=\"5\"} 1",
+        "outboxd_batch_rows_bucket{le=\"5\"} 1",
         "outboxd_dispatch_latency_seconds_bucket{queue=\"mail\",le=\"0.002\"} 1",
         "outboxd_dispatch_latency_seconds_count{queue=\"mail\"} 2",
         "outboxd_rejected_total{class=\"too_large\",queue=\"mail\"} 1",
@@ -76,7 +76,7 @@ fn what_is_counted_shows_with_its_labels() {
         "outboxd_pending_rows_estimated{queue=\"mail\"} 1",
         "outboxd_oldest_pending_age_seconds{queue=\"mail\"} 1.5",
         "outboxd_queue_state{queue=\"mail\",state=\"waiting\"} 1",
-        "outboxd_queue_state{queue=\"mail\",state=\"running\"} 0",
+        "outboxd_queue_state{queue=\"mail\",state=\"open\"} 0",
         "outboxd_redis_up{target=\"default\"} 0",
         "outboxd_config_last_reload_successful 0",
         "outboxd_postgres_up 0",
@@ -88,14 +88,13 @@ fn what_is_counted_shows_with_its_labels() {
 
 #[test]
 fn above_two_hundred_queues_the_others_share_a_series() {
-    let metrics = Metrics::new().unwrap();
+    let metrics = Metrics::new();
     for number in 0..205 {
         metrics.published(&format!("q{number}"), 1, 1);
-        metrics.pending(&format!("q{number}"), 10, false);
-        metrics.oldest_pending(&format!("q{number}"), Duration::from_secs(number));
-        metrics.state(&format!("q{number}"), QueueState::Running);
+        metrics.pending(&format!("q{number}"), 10, false, Duration::from_secs(number));
+        metrics.state(&format!("q{number}"), QueueState::Open);
     }
-    metrics.pending("q204", 11, false);
+    metrics.pending("q204", 11, false, Duration::from_secs(204));
     assert!(has(&metrics, "outboxd_dispatched_total{queue=\"_other\"} 5"));
     assert!(has(&metrics, "outboxd_pending_rows{queue=\"_other\"} 51"));
     assert!(has(&metrics, "outboxd_oldest_pending_age_seconds{queue=\"_other\"} 204"));
@@ -105,26 +104,27 @@ fn above_two_hundred_queues_the_others_share_a_series() {
     metrics.remove_queue("q204");
     assert!(has(&metrics, "outboxd_pending_rows{queue=\"_other\"} 40"));
     metrics.remove_queue("q7");
-    metrics.pending("q203", 10, false);
+    metrics.pending("q203", 10, false, Duration::ZERO);
     assert!(has(&metrics, "outboxd_pending_rows{queue=\"q203\"} 10"));
     assert!(has(&metrics, "outboxd_pending_rows{queue=\"_other\"} 30"));
 }
 
 #[test]
 fn a_removed_queue_leaves_no_series() {
-    let metrics = Metrics::new().unwrap();
+    let metrics = Metrics::new();
     for queue in ["gone", "kept"] {
         metrics.add_queue(queue);
         metrics.published(queue, 1, 1);
         metrics.dispatch_latencies(queue, [Duration::from_millis(1)]);
-        metrics.rejected(queue, "too_large");
-        metrics.failure(queue, "loading");
+        metrics.rejected(queue, "too_large", 1);
+        metrics.failed(queue, "loading");
         metrics.expired(queue, 1);
-        metrics.pending(queue, 1, false);
+        metrics.pending(queue, 1, false, Duration::ZERO);
         metrics.held(queue, 1);
-        metrics.depth(queue, 1);
+        metrics.dead(queue, 1);
+        metrics.queue_depth(queue, 1);
         metrics.paused(queue, true);
-        metrics.state(queue, QueueState::Running);
+        metrics.state(queue, QueueState::Open);
         metrics.tenure_opened(queue, "start");
         metrics.replayed(queue, 1);
         metrics.incident(queue, "missing");
@@ -150,7 +150,7 @@ impl Write for Sink {
 }
 
 /// Logs by `work` under these settings and gives the lines.
-fn logged(level: &str, format: LogFormat, terminal: bool, work: impl FnOnce(&logs::LogHandle)) -> Vec<String> {
+fn logged(level: &str, format: LogFormat, terminal: bool, work: impl FnOnce(&Logs)) -> Vec<String> {
     let sink = Sink::default();
     let settings = LogSettings { level: level.parse().unwrap(), format };
     let into = sink.clone();
@@ -184,7 +184,7 @@ fn a_line_for_machines_is_one_json_object_with_the_event_before_its_fields() {
 
 #[test]
 fn a_line_for_people_is_one_line_and_colours_need_a_terminal() {
-    let work = |_: &logs::LogHandle| {
+    let work = |_: &Logs| {
         tracing::error!(event = "queue.stopped", queue = "mail", why = "two words", "stopped\nby \"someone\"");
     };
     let lines = logged("info", LogFormat::Text, false, work);
@@ -201,12 +201,13 @@ fn a_line_for_people_is_one_line_and_colours_need_a_terminal() {
 
 #[test]
 fn the_level_changes_while_running_and_modules_may_differ() {
+    let at = |level: &str| LogSettings { level: level.parse().unwrap(), ..LogSettings::default() };
     let lines = logged("warn,outboxd::relay=debug", LogFormat::Json, false, |handle| {
         tracing::info!(event = "a");
         tracing::debug!(target: "outboxd::relay::plan", event = "b");
-        handle.set_level(&"debug".parse().unwrap()).unwrap();
+        handle.set_level(&at("debug"));
         tracing::debug!(event = "c");
-        handle.set_level(&"off".parse().unwrap()).unwrap();
+        handle.set_level(&at("off"));
         tracing::error!(event = "d");
     });
     let events: Vec<_> =

@@ -27,9 +27,20 @@ pub struct Metrics {
     relay: RelaySeries,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
-    /// All metrics at zero, with the start time set. Fails only if two metrics have one name.
-    pub fn new() -> prometheus::Result<Self> {
+    /// All metrics at zero, with the start time set.
+    pub fn new() -> Self {
+        // Only two metrics with one name can fail, and that would show in every test.
+        Self::build().unwrap_or_else(|error| unreachable!("a metric cannot be registered: {error}"))
+    }
+
+    fn build() -> prometheus::Result<Self> {
         let mut catalogue = Catalogue::default();
         let queues = QueueSeries::new(&mut catalogue)?;
         let relay = RelaySeries::new(&mut catalogue)?;
@@ -59,4 +70,9 @@ impl Metrics {
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating point, and counts stay far below 2^53")]
 fn value(count: u64) -> f64 {
     count as f64
+}
+
+/// A count out of the database, which is never negative.
+fn counted(count: i64) -> f64 {
+    value(count.max(0).unsigned_abs())
 }

@@ -5,47 +5,46 @@ use std::time::Duration;
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 
 use super::catalogue::{Catalogue, Fold, OTHER, QueueGauge};
-use super::{Metrics, value};
+use super::{Metrics, counted, value};
 
 /// From the commit-to-Redis aim of a few milliseconds to a backlog of minutes.
 const LATENCY_BUCKETS: [f64; 18] =
     [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0];
-const BATCH_BUCKETS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 10000.0];
 
 /// What a relay does about a queue at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueState {
-    /// Not held: there is nothing to do, or another relay does it.
+    /// Nothing to do, or another relay's.
     Idle,
     /// Its marker and tenure are being settled.
     Opening,
     /// Rows are published as they come.
-    Running,
-    /// A server is at fault; trying again with back-off.
-    Waiting,
+    Open,
     /// The window is full: Redis holds as many messages as it may.
     Full,
-    /// An operator paused it.
-    Paused,
+    /// A server is at fault; trying again with back-off.
+    Waiting,
     /// Only an operator can mend it.
     Stopped,
+    /// An operator paused it.
+    Paused,
 }
 
 impl QueueState {
     /// All of them.
     pub const ALL: [Self; 7] =
-        [Self::Idle, Self::Opening, Self::Running, Self::Waiting, Self::Full, Self::Paused, Self::Stopped];
+        [Self::Idle, Self::Opening, Self::Open, Self::Full, Self::Waiting, Self::Stopped, Self::Paused];
 
     /// Its name in metrics and status.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Opening => "opening",
-            Self::Running => "running",
-            Self::Waiting => "waiting",
+            Self::Open => "open",
             Self::Full => "full",
-            Self::Paused => "paused",
+            Self::Waiting => "waiting",
             Self::Stopped => "stopped",
+            Self::Paused => "paused",
         }
     }
 }
@@ -55,6 +54,7 @@ pub(super) struct QueueSeries {
     estimated: QueueGauge,
     oldest: QueueGauge,
     held: QueueGauge,
+    dead: QueueGauge,
     depth: QueueGauge,
     paused: QueueGauge,
     state: GaugeVec,
@@ -67,7 +67,6 @@ pub(super) struct QueueSeries {
     tenures: IntCounterVec,
     incidents: IntCounterVec,
     latency: HistogramVec,
-    batch: HistogramVec,
 }
 
 impl QueueSeries {
@@ -88,6 +87,7 @@ impl QueueSeries {
                 "Age in seconds of the oldest row that is not yet dispatched; 0 if there is none.",
             )?,
             held: all.queue_gauge("outboxd_held_rows", Fold::Sum, "Rows that wait for a time.")?,
+            dead: all.queue_gauge("outboxd_dead_rows", Fold::Sum, "Rows that cannot be published, or whose worker gave up.")?,
             depth: all.queue_gauge("outboxd_queue_depth", Fold::Sum, "Messages that stand in Redis.")?,
             paused: all.queue_gauge("outboxd_queue_paused", Fold::Max, "1 while an operator has paused the queue, else 0.")?,
             state: all.gauge(
@@ -109,12 +109,11 @@ impl QueueSeries {
                 &LATENCY_BUCKETS,
                 "Seconds from the insertion of a row to Redis' reply, the wait for deliver_at excluded.",
             )?,
-            batch: all.histogram("outboxd_batch_rows", queue, &BATCH_BUCKETS, "Rows per published batch.")?,
         })
     }
 
-    fn gauges(&self) -> [&QueueGauge; 6] {
-        [&self.pending, &self.estimated, &self.oldest, &self.held, &self.depth, &self.paused]
+    fn gauges(&self) -> [&QueueGauge; 7] {
+        [&self.pending, &self.estimated, &self.oldest, &self.held, &self.dead, &self.depth, &self.paused]
     }
 }
 
@@ -126,7 +125,6 @@ impl Metrics {
             counter.with_label_values(&[label]);
         }
         self.queues.latency.with_label_values(&[label]);
-        self.queues.batch.with_label_values(&[label]);
     }
 
     /// A queue is gone: its series disappear, and make room for another's.
@@ -142,7 +140,11 @@ impl Metrics {
         let label = [self.names.label(queue)];
         self.queues.dispatched.with_label_values(&label).inc_by(rows);
         self.queues.bytes.with_label_values(&label).inc_by(bytes);
-        self.queues.batch.with_label_values(&label).observe(value(rows));
+    }
+
+    /// How long one row took from its insertion to Redis' reply.
+    pub fn dispatch_latency(&self, queue: &str, latency: Duration) {
+        self.dispatch_latencies(queue, [latency]);
     }
 
     /// How long each row of a batch took from its insertion to Redis' reply.
@@ -151,9 +153,9 @@ impl Metrics {
         latencies.into_iter().for_each(|latency| histogram.observe(latency.as_secs_f64()));
     }
 
-    /// A row went to the dead rows.
-    pub fn rejected(&self, queue: &str, class: &'static str) {
-        self.queues.rejected.with_label_values(&[self.names.label(queue), class]).inc();
+    /// Rows went to the dead rows.
+    pub fn rejected(&self, queue: &str, class: &str, rows: u64) {
+        self.queues.rejected.with_label_values(&[self.names.label(queue), class]).inc_by(rows);
     }
 
     /// Rows were left out because their time had passed.
@@ -162,29 +164,30 @@ impl Metrics {
     }
 
     /// An attempt failed.
-    pub fn failure(&self, queue: &str, class: &'static str) {
+    pub fn failed(&self, queue: &str, class: &str) {
         self.queues.failures.with_label_values(&[self.names.label(queue), class]).inc();
     }
 
-    /// How many rows are not dispatched; whether that is an estimate.
-    pub fn pending(&self, queue: &str, rows: u64, estimated: bool) {
+    /// How many rows are not dispatched, whether that is an estimate, and the age of the oldest (zero if there is none).
+    pub fn pending(&self, queue: &str, rows: i64, estimated: bool, oldest: Duration) {
         let label = self.names.label(queue);
-        self.queues.pending.set(queue, label, value(rows));
+        self.queues.pending.set(queue, label, counted(rows));
         self.queues.estimated.set(queue, label, f64::from(u8::from(estimated)));
-    }
-
-    /// The age of the oldest row that is not dispatched; zero if there is none.
-    pub fn oldest_pending(&self, queue: &str, age: Duration) {
-        self.queues.oldest.set(queue, self.names.label(queue), age.as_secs_f64());
+        self.queues.oldest.set(queue, label, oldest.as_secs_f64());
     }
 
     /// How many rows wait for a time.
-    pub fn held(&self, queue: &str, rows: u64) {
-        self.queues.held.set(queue, self.names.label(queue), value(rows));
+    pub fn held(&self, queue: &str, rows: i64) {
+        self.queues.held.set(queue, self.names.label(queue), counted(rows));
+    }
+
+    /// How many rows are dead.
+    pub fn dead(&self, queue: &str, rows: i64) {
+        self.queues.dead.set(queue, self.names.label(queue), counted(rows));
     }
 
     /// How many messages stand in Redis.
-    pub fn depth(&self, queue: &str, messages: u64) {
+    pub fn queue_depth(&self, queue: &str, messages: u64) {
         self.queues.depth.set(queue, self.names.label(queue), value(messages));
     }
 
@@ -205,7 +208,7 @@ impl Metrics {
     }
 
     /// A queue was opened, and why.
-    pub fn tenure_opened(&self, queue: &str, cause: &'static str) {
+    pub fn tenure_opened(&self, queue: &str, cause: &str) {
         self.queues.tenures.with_label_values(&[self.names.label(queue), cause]).inc();
     }
 
@@ -215,7 +218,7 @@ impl Metrics {
     }
 
     /// A loss was noticed.
-    pub fn incident(&self, queue: &str, cause: &'static str) {
+    pub fn incident(&self, queue: &str, cause: &str) {
         self.queues.incidents.with_label_values(&[self.names.label(queue), cause]).inc();
     }
 }

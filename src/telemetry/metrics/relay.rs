@@ -2,10 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::{GaugeVec, IntCounterVec};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 
 use super::catalogue::Catalogue;
 use super::{Metrics, value};
+
+/// Around the default of `relay.batch_size`.
+const BATCH_BUCKETS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 10000.0];
 
 pub(super) struct RelaySeries {
     build: GaugeVec,
@@ -18,6 +21,7 @@ pub(super) struct RelaySeries {
     doorbell: GaugeVec,
     reload_successful: GaugeVec,
     reload_time: GaugeVec,
+    batch: HistogramVec,
     segments: GaugeVec,
     notify_queue: GaugeVec,
 }
@@ -59,6 +63,7 @@ impl RelaySeries {
                 &[],
                 "When the configuration in force was read, in seconds since 1970.",
             )?,
+            batch: all.histogram("outboxd_batch_rows", &[], &BATCH_BUCKETS, "Rows per planned batch.")?,
             segments: all.gauge("outboxd_segments_in_use", &[], "Segments of the log that hold rows, of 8.")?,
             notify_queue: all.gauge(
                 "outboxd_notify_queue_usage_ratio",
@@ -80,6 +85,7 @@ impl RelaySeries {
         set(&self.segments, 0.0);
         set(&self.notify_queue, 0.0);
         self.notifications.with_label_values(NONE);
+        self.batch.with_label_values(NONE);
     }
 }
 
@@ -100,13 +106,18 @@ impl Metrics {
     }
 
     /// The doorbell rang here.
-    pub fn notification(&self) {
+    pub fn notified(&self) {
         self.relay.notifications.with_label_values(NONE).inc();
     }
 
     /// The relay woke up, and why.
-    pub fn wakeup(&self, cause: &'static str) {
+    pub fn woke(&self, cause: &str) {
         self.relay.wakeups.with_label_values(&[cause]).inc();
+    }
+
+    /// A batch was planned.
+    pub fn batch_rows(&self, rows: usize) {
+        self.relay.batch.with_label_values(NONE).observe(count(rows));
     }
 
     /// Whether commits ring for this relay.
@@ -115,7 +126,7 @@ impl Metrics {
     }
 
     /// The configuration was read again, with success or not. The time moves on success only.
-    pub fn reloaded(&self, successful: bool) {
+    pub fn config_reloaded(&self, successful: bool) {
         set(&self.relay.reload_successful, f64::from(u8::from(successful)));
         if successful {
             set(&self.relay.reload_time, now());
@@ -123,8 +134,8 @@ impl Metrics {
     }
 
     /// How many segments hold rows.
-    pub fn segments_in_use(&self, segments: u64) {
-        set(&self.relay.segments, value(segments));
+    pub fn segments_in_use(&self, segments: usize) {
+        set(&self.relay.segments, count(segments));
     }
 
     /// How full the NOTIFY queue is, 0 to 1.
@@ -138,6 +149,10 @@ const NONE: &[&str] = &[];
 
 fn set(gauge: &GaugeVec, value: f64) {
     gauge.with_label_values(NONE).set(value);
+}
+
+fn count(count: usize) -> f64 {
+    value(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
 fn now() -> f64 {
