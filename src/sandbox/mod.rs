@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 pub use celery::{CeleryOptions, CeleryWorker};
 pub use pgbouncer::PgBouncer;
 pub use port::Port;
-pub use postgres::{Postgres, PostgresOptions, StopMode};
+pub use postgres::{Postgres, PostgresOptions, StopMode, postgres_program};
 pub use process::{Process, ProcessSpec};
 pub use proxy::{Direction, Proxy, ProxyStats};
 pub use redis_server::{Persistence, Redis, RedisOptions};

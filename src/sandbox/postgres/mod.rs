@@ -19,6 +19,11 @@ use super::user::User;
 use super::{Port, Process, ProcessSpec, Result, Sandbox, TlsFiles, failure, poll_until};
 use binaries::Binaries;
 
+/// The path of one of PostgreSQL's programs, such as `pgbench`, of the installation that [`Postgres`] would start.
+pub fn postgres_program(program: &str) -> Result<PathBuf> {
+    Ok(Binaries::find()?.path(program))
+}
+
 /// How a [`Postgres`] is started.
 #[derive(Debug, Clone, Default)]
 pub struct PostgresOptions {

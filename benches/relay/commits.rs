@@ -1,0 +1,110 @@
+//! What the outbox costs the application: commits per second of a small business transaction.
+//!
+//! `pgbench` runs BEGIN, one business row, perhaps one outbox row, COMMIT, as four statements; fsync is on. The variants
+//! take turns, so that a machine that drifts hits all of them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::Duration;
+
+use outboxd::sandbox::{Process, ProcessSpec};
+
+use super::stage::Stage;
+use super::{median, setting, thousands};
+
+const BUSINESS: &str = "insert into business (note) values ('an order');";
+const OUTBOX: &str = "insert into outbox (queue, task, args) values ('default', 'shop.tasks.send_receipt', '[1, 2]');";
+
+#[derive(Clone, Copy, PartialEq)]
+enum Variant {
+    None,
+    NoTrigger,
+    Outboxd,
+    Notify,
+}
+
+const VARIANTS: [(Variant, &str); 4] = [
+    (Variant::None, "no outbox insert"),
+    (Variant::NoTrigger, "insert, no trigger, no relay"),
+    (Variant::Outboxd, "insert, outboxd running"),
+    (Variant::Notify, "insert, NOTIFY in every commit"),
+];
+
+pub async fn run(stage: &Stage) -> String {
+    let rounds = setting("OUTBOXD_BENCH_ROUNDS", 3);
+    let mut text = String::from("## Commits per second of the application\n\n| clients |");
+    for (_, name) in VARIANTS {
+        let _ = write!(text, " {name} |");
+    }
+    text += " outboxd / no trigger |\n|---|---|---|---|---|---|\n";
+    for clients in [1, 8, 32] {
+        let mut figures: Vec<Vec<f64>> = vec![Vec::new(); VARIANTS.len()];
+        for _ in 0..rounds {
+            for (i, (variant, _)) in VARIANTS.iter().enumerate() {
+                figures[i].push(measure(stage, *variant, clients).await);
+            }
+        }
+        let medians: Vec<f64> = figures.into_iter().map(median).collect();
+        let _ = write!(text, "| {clients} |");
+        for figure in &medians {
+            let _ = write!(text, " {} |", thousands(*figure));
+        }
+        let _ = writeln!(text, " {:.2} |", medians[2] / medians[1]);
+    }
+    let _ = writeln!(text, "\nMedians of {rounds} rounds; the relay publishes to Redis on the same cores meanwhile.\n");
+    text
+}
+
+async fn measure(stage: &Stage, variant: Variant, clients: u64) -> f64 {
+    stage.reset().await;
+    let client = stage.connect().await;
+    let trigger = match variant {
+        Variant::None | Variant::NoTrigger => "alter table outbox disable trigger user",
+        Variant::Outboxd => "select 1",
+        Variant::Notify => {
+            "alter table outbox disable trigger user;
+             create function always() returns trigger language plpgsql as
+               $$ begin perform pg_notify('outbox', ''); return null; end $$;
+             create trigger always after insert on outbox for each statement execute function always()"
+        }
+    };
+    client.batch_execute(trigger).await.unwrap();
+    let relay = match variant {
+        Variant::Outboxd => Some(stage.relay(&["defaults.window=0", "log.level=warn"]).await),
+        _ => None,
+    };
+    let figure = pgbench(stage, variant != Variant::None, clients).await;
+    if let Some(relay) = relay {
+        relay.stop();
+    }
+    figure
+}
+
+async fn pgbench(stage: &Stage, outbox: bool, clients: u64) -> f64 {
+    let folder = stage.folder("pgbench");
+    let script = folder.join("script.sql");
+    fs::write(&script, format!("begin;\n{BUSINESS}\n{}\nend;\n", if outbox { OUTBOX } else { "" })).unwrap();
+    let seconds = setting("OUTBOXD_BENCH_SECONDS", 10);
+    let arguments = [
+        "-n".to_owned(),
+        "-M".to_owned(),
+        "prepared".to_owned(),
+        "-c".to_owned(),
+        clients.to_string(),
+        "-j".to_owned(),
+        clients.min(2).to_string(),
+        "-T".to_owned(),
+        seconds.to_string(),
+        "-f".to_owned(),
+        script.display().to_string(),
+        stage.url(),
+    ];
+    let (log, out) = (folder.join("log"), folder.join("out"));
+    let program = outboxd::sandbox::postgres_program("pgbench").unwrap();
+    let spec = ProcessSpec::new(program, &folder, &log).stdout(&out).args(&arguments);
+    let patience = Duration::from_secs(seconds + 60);
+    tokio::task::spawn_blocking(move || Process::run(&spec, patience).unwrap()).await.unwrap();
+    let report = fs::read_to_string(&out).unwrap();
+    let line = report.lines().find(|line| line.starts_with("tps")).unwrap_or_else(|| panic!("no tps in {report}"));
+    line.split_whitespace().nth(2).and_then(|tps| tps.parse().ok()).unwrap()
+}

@@ -1,0 +1,220 @@
+//! How fast a backlog goes from Postgres to Redis: the unsafe pump, the classic relay, outboxd.
+//!
+//! All three push the same Celery messages, made by the same encoder, in batches of the same size. The *unsafe pump*
+//! marks nothing: `COPY` out, pipelined `LPUSH`. The *classic relay* is everybody's: `UPDATE .. FOR UPDATE SKIP LOCKED
+//! .. RETURNING`, pipelined `LPUSH`, commit.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, pin_mut};
+use jiff::Timestamp;
+use outboxd::batch::Entry;
+use outboxd::task::Task;
+use outboxd::wire::{Format, FormatSpec};
+use redis::aio::MultiplexedConnection;
+use uuid::Uuid;
+
+use super::stage::Stage;
+use super::{median, setting, thousands};
+
+const BATCH: usize = 500;
+const QUEUE: &str = "default";
+
+struct Round {
+    pump: f64,
+    classic: f64,
+    outboxd: f64,
+    wal_classic: f64,
+    wal_outboxd: f64,
+    memory: f64,
+}
+
+pub async fn run(stage: &Stage) -> String {
+    let rows = setting("OUTBOXD_BENCH_ROWS", 300_000);
+    let rounds = setting("OUTBOXD_BENCH_ROUNDS", 3);
+    let mut all = Vec::new();
+    for _ in 0..rounds {
+        stage.reset().await;
+        fill(stage, rows).await;
+        let pump = pump(stage, rows).await;
+        let (classic, wal_classic) = classic(stage, rows).await;
+        let (outboxd, wal_outboxd, memory) = outboxd(stage, rows).await;
+        all.push(Round { pump, classic, outboxd, wal_classic, wal_outboxd, memory });
+    }
+    report(rows, &all)
+}
+
+fn report(rows: u64, all: &[Round]) -> String {
+    let of = |pick: fn(&Round) -> f64| median(all.iter().map(pick).collect());
+    let ratio = |pick: fn(&Round) -> f64| {
+        let ratios: Vec<f64> = all.iter().map(pick).collect();
+        let (min, max) = ratios.iter().fold((f64::MAX, 0.0_f64), |(min, max), r| (min.min(*r), max.max(*r)));
+        format!("{:.2} ({min:.2} to {max:.2})", median(ratios))
+    };
+    let mut text = format!("## Draining a backlog of {} rows, batches of {BATCH}\n\n", thousands(rows as f64));
+    text += "| | rows/s | WAL per row for dispatching |\n|---|---|---|\n";
+    let _ = writeln!(text, "| (a) unsafe pump: `COPY` out, pipelined `LPUSH` | {} | 0 B |", thousands(of(|r| r.pump)));
+    let _ = writeln!(text, "| (b) classic relay: `UPDATE .. SKIP LOCKED` | {} | {:.0} B |", thousands(of(|r| r.classic)), of(|r| r.wal_classic));
+    let _ = writeln!(text, "| (c) outboxd | {} | {:.2} B |\n", thousands(of(|r| r.outboxd)), of(|r| r.wal_outboxd));
+    let _ = writeln!(text, "- (c) / (a): {}", ratio(|r| r.outboxd / r.pump));
+    let _ = writeln!(text, "- (c) / (b): {}", ratio(|r| r.outboxd / r.classic));
+    let _ = writeln!(text, "- resident memory of the relay at the end of the drain: {:.1} MB\n", of(|r| r.memory));
+    let _ = writeln!(text, "Medians of {} rounds, minimum and maximum in brackets.\n", all.len());
+    text
+}
+
+/// The same rows for everybody: in the outbox, and in a table of the classic kind.
+async fn fill(stage: &Stage, rows: u64) {
+    let client = stage.connect().await;
+    let fill = format!(
+        "insert into outbox (queue, task, args, kwargs)
+           select '{QUEUE}', 'shop.tasks.send_receipt', jsonb_build_array(g, 'order-' || g),
+                  jsonb_build_object('customer', g % 1000, 'note', repeat('x', 150), 'email', 'user' || g || '@example.org')
+             from generate_series(1, {rows}) g;
+         create table classic (
+           id bigserial primary key, task_id uuid not null default gen_random_uuid(), queue text not null, task text not null,
+           args jsonb not null, kwargs jsonb not null, created_at timestamptz not null default now(), dispatched_at timestamptz);
+         create index on classic (id) where dispatched_at is null;
+         insert into classic (queue, task, args, kwargs) select queue, task, args, kwargs from outbox order by id;
+         analyze classic; checkpoint;"
+    );
+    client.batch_execute(&fill).await.unwrap();
+}
+
+async fn redis(stage: &Stage) -> MultiplexedConnection {
+    let client = redis::Client::open(stage.redis.url(1)).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+fn message(format: &Format, task: &Task<'_>) -> Vec<u8> {
+    match format.encode(task).unwrap().entry {
+        Entry::Left(bytes) | Entry::Right(bytes) => bytes,
+        Entry::Stream(_) => unreachable!("celery pushes to lists"),
+    }
+}
+
+async fn push(connection: &mut MultiplexedConnection, messages: &mut Vec<Vec<u8>>) {
+    let mut pipeline = redis::pipe();
+    for message in messages.drain(..) {
+        pipeline.lpush(QUEUE, message).ignore();
+    }
+    pipeline.query_async::<()>(connection).await.unwrap();
+}
+
+/// (a) Everything out in one `COPY`, pushed in pipelines; the next one is read while the last is under way.
+async fn pump(stage: &Stage, rows: u64) -> f64 {
+    let client = stage.connect().await;
+    let format = Format::new(&FormatSpec::default(), QUEUE).unwrap();
+    let mut connection = redis(stage).await;
+    let started = Instant::now();
+    let copy = client.copy_out("copy (select task_id, task, args, kwargs from outbox) to stdout").await.unwrap();
+    pin_mut!(copy);
+    let (sender, mut batches) = tokio::sync::mpsc::channel::<Vec<Vec<u8>>>(2);
+    let pusher = tokio::spawn(async move {
+        while let Some(mut batch) = batches.recv().await {
+            push(&mut connection, &mut batch).await;
+        }
+    });
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Some(line) = copy.next().await {
+        let line = line.unwrap();
+        // No value of these rows needs COPY's escapes.
+        let text = std::str::from_utf8(&line).unwrap().trim_end();
+        let mut fields = text.split('\t');
+        let mut field = || fields.next().unwrap_or_default();
+        let (task_id, name, args, kwargs) = (field(), field(), field(), field());
+        let task = plain(Uuid::parse_str(task_id).unwrap(), name, args, kwargs);
+        batch.push(message(&format, &task));
+        if batch.len() == BATCH {
+            sender.send(std::mem::take(&mut batch)).await.unwrap();
+            batch.reserve(BATCH);
+        }
+    }
+    if !batch.is_empty() {
+        sender.send(batch).await.unwrap();
+    }
+    drop(sender);
+    pusher.await.unwrap();
+    let seconds = started.elapsed().as_secs_f64();
+    assert_eq!(length_in_one(stage), rows);
+    stage.redis.flushall().unwrap();
+    rows as f64 / seconds
+}
+
+fn plain<'a>(task_id: Uuid, name: &'a str, args: &'a str, kwargs: &'a str) -> Task<'a> {
+    let created_at = Timestamp::UNIX_EPOCH;
+    Task { id: 0, task_id, name, args, kwargs, headers: "{}", body: None, priority: None, expires_at: None, created_at }
+}
+
+/// (b) Everybody's relay: row marks, one connection, the commit after the push.
+async fn classic(stage: &Stage, rows: u64) -> (f64, f64) {
+    let mut client = stage.connect().await;
+    let format = Format::new(&FormatSpec::default(), QUEUE).unwrap();
+    let mut connection = redis(stage).await;
+    let claim = format!(
+        "update classic set dispatched_at = now() where id in (
+           select id from classic where dispatched_at is null order by id limit {BATCH} for update skip locked)
+         returning task_id, task, args::text, kwargs::text"
+    );
+    let claim = client.prepare(&claim).await.unwrap();
+    let wal = position(stage).await;
+    let started = Instant::now();
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let transaction = client.transaction().await.unwrap();
+        let claimed = transaction.query(&claim, &[]).await.unwrap();
+        if claimed.is_empty() {
+            break;
+        }
+        for row in &claimed {
+            batch.push(message(&format, &plain(row.get(0), row.get(1), row.get(2), row.get(3))));
+        }
+        push(&mut connection, &mut batch).await;
+        transaction.commit().await.unwrap();
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    assert_eq!(length_in_one(stage), rows);
+    stage.redis.flushall().unwrap();
+    (rows as f64 / seconds, (position(stage).await - wal) / rows as f64)
+}
+
+/// (c) The program as it is, with the window open: nobody consumes here.
+async fn outboxd(stage: &Stage, rows: u64) -> (f64, f64, f64) {
+    let size = format!("relay.batch_size={BATCH}");
+    let wal = position(stage).await;
+    let started = Instant::now();
+    let relay = stage.relay(&["defaults.window=0", &size]).await;
+    let mut seen = Instant::now();
+    let mut before = 0;
+    loop {
+        let now = length_in_one(stage);
+        if now == rows {
+            break;
+        }
+        if now > before {
+            (before, seen) = (now, Instant::now());
+        }
+        assert!(seen.elapsed() < Duration::from_secs(30), "the relay has stopped at {now}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // From the start of the process: finding the queue and opening it is part of the work.
+    let seconds = started.elapsed().as_secs_f64();
+    let memory = relay.memory("VmRSS");
+    let wal = (position(stage).await - wal) / rows as f64;
+    relay.stop();
+    (rows as f64 / seconds, wal, memory)
+}
+
+/// The length of the queue in DB 1.
+fn length_in_one(stage: &Stage) -> u64 {
+    let mut client = stage.redis.connect().unwrap();
+    client.cmd(["SELECT", "1"]).unwrap();
+    client.cmd(["LLEN", QUEUE]).unwrap().int().unwrap_or_default().unsigned_abs()
+}
+
+/// The server's position in its WAL, in bytes.
+async fn position(stage: &Stage) -> f64 {
+    let client = stage.connect().await;
+    client.query_one("select (pg_current_wal_insert_lsn() - '0/0')::float8", &[]).await.unwrap().get(0)
+}

@@ -1,0 +1,95 @@
+//! From a commit to Redis: how long a row takes, at a steady rate of commits.
+//!
+//! A writer commits one row at a time on a few connections, each row carrying the moment right before its COMMIT; a
+//! consumer blocks on the list and compares. Both run in this process, so that there is one clock.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use redis::AsyncCommands;
+use tokio_postgres::types::Type;
+
+use super::setting;
+use super::stage::Stage;
+
+const QUEUE: &str = "interactive";
+
+pub async fn run(stage: &Stage) -> String {
+    let seconds = setting("OUTBOXD_BENCH_SECONDS", 10);
+    let mut text = String::from("## Commit to Redis\n\n| rows/s asked for | committed | p50 | p99 | max |\n|---|---|---|---|---|\n");
+    for rate in [100, 1_000, 5_000] {
+        stage.reset().await;
+        let relay = stage.relay(&["log.level=warn"]).await;
+        let (rows, mut latencies) = measure(stage, rate, seconds).await;
+        relay.stop();
+        latencies.sort();
+        let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+        let committed = rows as f64 / seconds as f64;
+        let _ = writeln!(text, "| {rate} | {committed:.0}/s | {:.1} ms | {:.1} ms | {:.1} ms |", at(0.5), at(0.99), at(1.0));
+    }
+    let _ = writeln!(text, "\nOne row per transaction, {seconds} s each, the first second left out; writer, consumer, relay and both servers share the cores.\n");
+    text
+}
+
+async fn measure(stage: &Stage, rate: u64, seconds: u64) -> (usize, Vec<Duration>) {
+    let origin = Instant::now();
+    let writers = (rate / 500).clamp(1, 8);
+    let end = origin + Duration::from_secs(seconds);
+    let mut tasks = Vec::new();
+    for writer in 0..writers {
+        let client = stage.connect().await;
+        tasks.push(tokio::spawn(async move {
+            let insert = "insert into outbox (queue, task, args) values ('interactive', 'shop.tasks.touch', jsonb_build_array($1::bigint))";
+            let insert = client.prepare_typed(insert, &[Type::INT8]).await.unwrap();
+            let pause = Duration::from_secs_f64(writers as f64 / rate as f64);
+            let mut due = origin + pause.mul_f64(writer as f64 / writers as f64);
+            let mut rows = 0usize;
+            while Instant::now() < end {
+                tokio::time::sleep_until(due.into()).await;
+                let sent = i64::try_from(origin.elapsed().as_micros()).unwrap();
+                client.execute(&insert, &[&sent]).await.unwrap();
+                rows += 1;
+                // A writer that cannot keep up does not make up for it in a burst.
+                due = (due + pause).max(Instant::now());
+            }
+            rows
+        }));
+    }
+    let consumer = tokio::spawn(consume(stage.redis.url(1), origin, end + Duration::from_millis(500)));
+    let mut rows = 0;
+    for task in tasks {
+        rows += task.await.unwrap();
+    }
+    (rows, consumer.await.unwrap())
+}
+
+/// Takes messages as they come. The moment of a row is in its first argument.
+async fn consume(url: String, origin: Instant, end: Instant) -> Vec<Duration> {
+    let client = redis::Client::open(url).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut latencies = Vec::new();
+    while Instant::now() < end {
+        let taken: Vec<Vec<u8>> = connection.rpop(QUEUE, std::num::NonZeroUsize::new(100)).await.unwrap_or_default();
+        let now = origin.elapsed();
+        if taken.is_empty() {
+            // Asks again at once: blocking would hide the latency of the second message behind the first.
+            tokio::time::sleep(Duration::from_micros(200)).await;
+            continue;
+        }
+        for message in taken {
+            let sent = Duration::from_micros(first_argument(&message));
+            if sent >= Duration::from_secs(1) {
+                latencies.push(now.saturating_sub(sent));
+            }
+        }
+    }
+    latencies
+}
+
+fn first_argument(message: &[u8]) -> u64 {
+    use base64::Engine as _;
+    let message: serde_json::Value = serde_json::from_slice(message).unwrap();
+    let body = base64::engine::general_purpose::STANDARD.decode(message["body"].as_str().unwrap()).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    body[0][0].as_u64().unwrap()
+}

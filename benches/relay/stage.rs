@@ -1,0 +1,113 @@
+//! Private servers for one run, and the relay as a process beside them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use outboxd::sandbox::{Persistence, Postgres, PostgresOptions, Process, ProcessSpec, Redis, RedisOptions, Sandbox};
+use tokio_postgres::{Client, NoTls};
+
+/// Fields are dropped, and servers killed, in this order.
+pub struct Stage {
+    pub postgres: Postgres,
+    pub redis: Redis,
+    sandbox: Sandbox,
+}
+
+/// A running relay.
+pub struct Relay {
+    process: Process,
+}
+
+impl Stage {
+    /// A PostgreSQL that flushes its commits and a Redis without persistence.
+    pub async fn start() -> Self {
+        let sandbox = Sandbox::new().unwrap();
+        let options = PostgresOptions { durable: true, ..PostgresOptions::default() }
+            .with("shared_buffers", "512MB")
+            .with("max_wal_size", "8GB")
+            .with("checkpoint_timeout", "1h")
+            .with("max_connections", "200");
+        let postgres = Postgres::start(&sandbox, &options).unwrap();
+        let redis = Redis::start(&sandbox, RedisOptions { persistence: Persistence::None, ..RedisOptions::default() }).unwrap();
+        let stage = Self { postgres, redis, sandbox };
+        stage.reset().await;
+        stage
+    }
+
+    /// An empty, migrated database and an empty Redis.
+    pub async fn reset(&self) {
+        self.postgres.sql("postgres", "drop database if exists bench with (force)").unwrap();
+        self.postgres.sql("postgres", "create database bench").unwrap();
+        self.redis.flushall().unwrap();
+        let folder = self.sandbox.subfolder("migrate").unwrap();
+        let spec = self.program(&folder).args(["migrate", "up"]);
+        Process::run(&spec, Duration::from_secs(60)).unwrap();
+        let client = self.connect().await;
+        client.batch_execute("create table business (id bigserial primary key, note text not null)").await.unwrap();
+    }
+
+    fn program(&self, folder: &PathBuf) -> ProcessSpec {
+        let log = folder.join("log");
+        ProcessSpec::new(env!("CARGO_BIN_EXE_outboxd"), folder, log)
+            .stdout(folder.join("stdout"))
+            .env([("DATABASE_URL", self.url()), ("REDIS_URL", self.redis.url(1)), ("OUTBOXD_HTTP__LISTEN", String::new())])
+    }
+
+    /// Starts a relay and waits until it is ready.
+    pub async fn relay(&self, sets: &[&str]) -> Relay {
+        let folder = self.sandbox.subfolder("relay").unwrap();
+        let spec = self.program(&folder).args(["run"]).args(sets.iter().flat_map(|set| ["--set", set]));
+        let process = Process::start(&spec).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !fs::read_to_string(folder.join("log")).unwrap_or_default().contains("relay.ready") {
+            assert!(Instant::now() < deadline, "the relay did not start: {}", process.log_tail());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Relay { process }
+    }
+
+    pub fn url(&self) -> String {
+        self.postgres.url("bench")
+    }
+
+    /// A connection of one's own.
+    pub async fn connect(&self) -> Client {
+        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// The sandbox's folder, for scripts.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.sandbox.subfolder(name).unwrap()
+    }
+
+    /// What was measured on.
+    pub fn describe(&self) -> String {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpu.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
+        let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+        let version = self.postgres.sql("postgres", "show server_version").unwrap();
+        let redis = self.redis.info("redis_version").unwrap().unwrap_or_default();
+        format!(
+            "{cores} cores ({}), PostgreSQL {} (fsync on), Redis {redis} without persistence, all on one machine over loopback.",
+            model.map_or("unknown", |(_, name)| name),
+            version.trim()
+        )
+    }
+}
+
+impl Relay {
+    /// A line of `/proc/PID/status` in MB.
+    pub fn memory(&self, field: &str) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+    }
+
+    /// Ends it in good order.
+    pub fn stop(mut self) {
+        self.process.stop(Duration::from_secs(20));
+    }
+}
