@@ -1,3 +1,4 @@
+-- Notes that a file was applied.
 insert into outbox_migration (name, kind, checksum, objects, release) values
   (/*name*/, /*kind*/, /*checksum*/, /*objects*/, /*release*/)
 on conflict (name) do update set

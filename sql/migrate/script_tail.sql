@@ -1,3 +1,4 @@
+-- Puts back what the head of the script has set.
 do $outboxd$
 begin
   perform set_config('search_path', current_setting('outboxd.search_path'), false);

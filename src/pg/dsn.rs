@@ -385,3 +385,6 @@ fn keyword_value(text: &str) -> Result<(String, &str), String> {
     }
     if quoted { Err("a quoted value lacks its closing quote".into()) } else { Ok((value, "")) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,7 @@ async fn the_second_host_is_reached_when_the_first_never_answers_or_refuses() {
 #[tokio::test]
 async fn of_several_hosts_the_one_that_takes_writes_is_used() {
     let primary = Postgres::start(&Sandbox::new().unwrap(), &options()).unwrap();
-    let standby = primary.standby(&PostgresOptions::default()).unwrap();
+    let standby = primary.standby(&options()).unwrap();
     let url = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres", standby.port(), primary.port());
     let session = open(&url).await.unwrap();
     assert!(!value::<bool>(&session, "select pg_is_in_recovery()").await);
