@@ -34,7 +34,10 @@ begin
       return v_first;
     end if;
     if task_id is null then
-      perform pg_current_xact_id();   -- the reader's proof: the xid before the id
+      -- The reader's proof: the xid before the id, and a lock on the outbox before the id, because whoever holds none
+      -- counts as not having taken one yet (outbox_open_after). The statement below may wait for a twin.
+      lock table only outbox in row exclusive mode;
+      perform pg_current_xact_id();
       v_id := nextval('outbox_id_seq');
       task_id := outbox_task_id(v_id);
     end if;
