@@ -3,6 +3,7 @@
 //! `reader` is the reader of the log; its proof is `docs/proofs.md`. `search` visits every state.
 //! `OUTBOXD_TEST_MODEL=large` searches the larger bounds that the proof's page names, too.
 
+mod publish;
 mod reader;
 mod search;
 
