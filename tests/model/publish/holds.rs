@@ -1,13 +1,17 @@
 //! The protocol, within stated bounds: nothing missing once faults stop, nothing twice while nobody lost anything.
 
 use super::state::Reply;
-use super::{Bounds, CALM, Protocol, RIGHT};
+use super::{Bounds, CALM, Protocol, RIGHT, Rules};
 use crate::model::large;
 use crate::model::search::{explore, way_to};
 
 /// Fails with the way to the fault, if there is one within the bounds, or if they hold another number of states.
 fn holds(bounds: Bounds, states: usize) {
-    let protocol = Protocol { rules: RIGHT, bounds, until: None };
+    search(RIGHT, bounds, states);
+}
+
+fn search(rules: Rules, bounds: Bounds, states: usize) {
+    let protocol = Protocol { rules, bounds, until: None };
     let report = explore(&protocol);
     if let Some(violation) = &report.violation {
         panic!("{}", way_to(&protocol, violation));
@@ -64,6 +68,13 @@ fn faults_of_both_servers_together_lose_nothing() {
 }
 
 #[test]
+fn entries_may_be_read_again_when_they_are_sent() {
+    let rules = Rules { from_memory: false, ..RIGHT };
+    search(rules, Bounds { crashes: 1, deaths: 1, ..CALM }, 507_970);
+    search(rules, Bounds { restores: 1, ..CALM }, 420_536);
+}
+
+#[test]
 fn every_answer_of_the_scripts_occurs() {
     let bounds = Bounds { flushes: 1, retries: 1, ..SWITCH };
     for reply in [Reply::Ok, Reply::Stale, Reply::Missing, Reply::Foreign, Reply::Already, Reply::Gap] {
@@ -82,6 +93,9 @@ fn larger_bounds_hold_when_asked_for() {
         holds(Bounds { flushes: 1, crashes: 1, restores: 1, deaths: 1, relays: 1, ..SWITCH }, 12_784_269);
         holds(Bounds { crashes: 1, ..SWITCH }, 15);
         holds(Bounds { deaths: 2, flushes: 1, crashes: 1, ..CALM }, 16);
+        let rules = Rules { from_memory: false, ..RIGHT };
+        search(rules, Bounds { crashes: 1, rows: 3, tenures: 4, ..CALM }, 10_042_856);
+        search(rules, Bounds { crashes: 1, ..SWITCH }, 3_100_649);
         holds(Bounds { restores: 1, deaths: 1, ..SWITCH }, 17);
     }
 }

@@ -76,6 +76,8 @@ struct Rules {
     known: bool,
     /// What to trust is decided in the transaction that inserts the tenure, not when the marker is observed.
     decide_late: bool,
+    /// A relay sends the entries that it saw when it opened or planned, and does not read them again when it sends.
+    from_memory: bool,
     /// A tenure is flushed before Redis sees it.
     durable_tenure: bool,
     /// The look of an idle relay asks Postgres whether its tenure is still the current one.
@@ -92,6 +94,7 @@ const RIGHT: Rules = Rules {
     plan_first: true,
     known: true,
     decide_late: true,
+    from_memory: true,
     durable_tenure: true,
     look_at_tenure: true,
 };
@@ -248,7 +251,8 @@ impl Protocol {
         let mut after = *state;
         let to = relay.sent + 1;
         if to <= relay.last_seen && to - relay.position <= self.bounds.depth {
-            let rows = relay.entries[usize::from(to)];
+            let known = if self.rules.from_memory { relay.entries } else { state.db.entries() };
+            let rows = known[usize::from(to)];
             after.relays[r].sent = to;
             if after.send(r, Command::Append { tenure: relay.tenure, to, rows }) {
                 go(("relay sends APPEND to", to.into()), after);
