@@ -6,6 +6,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Every test makes a thousand small files for its servers, which a memory file system does in half the time of a busy
+# disk. Four tests at once need less than one GB of the two asked for.
+free=$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1 || true)
+if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "${free:-0}" -ge 2000000 ]; then
+  export TMPDIR=/dev/shm
+fi
+
 if cargo nextest --version >/dev/null 2>&1; then
   if [ "${1:-}" = --no-run ]; then
     exec cargo nextest run --locked --features failpoints --no-run

@@ -5,3 +5,4 @@ mod life;
 mod postgres;
 mod proxy;
 mod redis;
+mod stage;

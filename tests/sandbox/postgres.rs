@@ -46,7 +46,10 @@ fn a_restored_backup_knows_nothing_of_what_came_after_it() {
 fn a_promoted_standby_goes_on_with_what_it_received() {
     let primary = start(&options());
     primary.sql("postgres", "create table t as select 1 as id").unwrap();
-    let standby = primary.standby(&options()).unwrap();
+    let standby = primary.standby(&PostgresOptions::default().with("work_mem", "5MB")).unwrap();
+    let (limit, memory) = ("show max_connections", "show work_mem");
+    assert_eq!(standby.sql("postgres", limit).unwrap(), primary.sql("postgres", limit).unwrap());
+    assert_eq!(standby.sql("postgres", memory).unwrap(), "5MB");
     primary.sql("postgres", "set synchronous_commit = on; insert into t values (2)").unwrap();
     standby.sql("postgres", "insert into t values (3)").unwrap_err();
     let sent = primary.sql("postgres", "select pg_current_wal_lsn()").unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Postgres, PostgresOptions, StopMode, lock, settings, template};
+use super::{Postgres, PostgresOptions, StopMode, lock, template};
 use crate::sandbox::{Process, Result, Sandbox, failure};
 
 impl Postgres {
@@ -39,7 +39,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Starts a streaming standby that follows this cluster.
+    /// Starts a streaming standby that follows this cluster, with its settings and those of `options` over them.
     pub fn standby(&self, options: &PostgresOptions) -> Result<Self> {
         self.standby_through(self.port(), options)
     }
@@ -49,7 +49,10 @@ impl Postgres {
         let mut standby = Self::prepare(&self.sandbox, options)?;
         standby.password.clone_from(&self.password);
         self.copy_through(port, &standby.data, &["-R"])?;
-        *lock(&standby.settings) = settings(options);
+        // A hot standby refuses to start with smaller limits than its primary's.
+        let mut settings = lock(&self.settings).clone();
+        settings.extend(options.settings.iter().cloned());
+        *lock(&standby.settings) = settings;
         standby.start_again()?;
         Ok(standby)
     }
