@@ -55,7 +55,12 @@ fn report(rows: u64, all: &[Round]) -> String {
     let mut text = format!("## Draining a backlog of {} rows, batches of {BATCH}\n\n", thousands(rows as f64));
     text += "| | rows/s | WAL per row for dispatching |\n|---|---|---|\n";
     let _ = writeln!(text, "| (a) unsafe pump: `COPY` out, pipelined `LPUSH` | {} | 0 B |", thousands(of(|r| r.pump)));
-    let _ = writeln!(text, "| (b) classic relay: `UPDATE .. SKIP LOCKED` | {} | {:.0} B |", thousands(of(|r| r.classic)), of(|r| r.wal_classic));
+    let _ = writeln!(
+        text,
+        "| (b) classic relay: `UPDATE .. SKIP LOCKED` | {} | {:.0} B |",
+        thousands(of(|r| r.classic)),
+        of(|r| r.wal_classic)
+    );
     let _ = writeln!(text, "| (c) outboxd | {} | {:.2} B |\n", thousands(of(|r| r.outboxd)), of(|r| r.wal_outboxd));
     let _ = writeln!(text, "- (c) / (a): {}", ratio(|r| r.outboxd / r.pump));
     let _ = writeln!(text, "- (c) / (b): {}", ratio(|r| r.outboxd / r.classic));

@@ -16,7 +16,9 @@ const QUEUE: &str = "interactive";
 
 pub async fn run(stage: &Stage) -> String {
     let seconds = setting("OUTBOXD_BENCH_SECONDS", 10);
-    let mut text = String::from("## Commit to Redis\n\n| rows/s asked for | committed | p50 | p99 | max |\n|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "## Commit to Redis\n\n| rows/s asked for | committed | p50 | p99 | max |\n|---|---|---|---|---|\n",
+    );
     for rate in [100, 1_000, 5_000] {
         stage.reset().await;
         let relay = stage.relay(&["log.level=warn"]).await;
@@ -25,9 +27,18 @@ pub async fn run(stage: &Stage) -> String {
         latencies.sort();
         let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
         let committed = rows as f64 / seconds as f64;
-        let _ = writeln!(text, "| {rate} | {committed:.0}/s | {:.1} ms | {:.1} ms | {:.1} ms |", at(0.5), at(0.99), at(1.0));
+        let _ = writeln!(
+            text,
+            "| {rate} | {committed:.0}/s | {:.1} ms | {:.1} ms | {:.1} ms |",
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
     }
-    let _ = writeln!(text, "\nOne row per transaction, {seconds} s each, the first second left out; writer, consumer, relay and both servers share the cores.\n");
+    let _ = writeln!(
+        text,
+        "\nOne row per transaction, {seconds} s each, the first second left out; writer, consumer, relay and both servers share the cores.\n"
+    );
     text
 }
 

@@ -7,7 +7,12 @@
 #![expect(clippy::print_stdout, reason = "the report is the product")]
 #![expect(unreachable_pub, reason = "everything here is one program; `pub` says that another module uses it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot measure ends there")]
-#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures for people")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
 
 mod commits;
 mod drain;

@@ -29,7 +29,8 @@ impl Stage {
             .with("checkpoint_timeout", "1h")
             .with("max_connections", "200");
         let postgres = Postgres::start(&sandbox, &options).unwrap();
-        let redis = Redis::start(&sandbox, RedisOptions { persistence: Persistence::None, ..RedisOptions::default() }).unwrap();
+        let redis =
+            Redis::start(&sandbox, RedisOptions { persistence: Persistence::None, ..RedisOptions::default() }).unwrap();
         let stage = Self { postgres, redis, sandbox };
         stage.reset().await;
         stage
@@ -49,9 +50,11 @@ impl Stage {
 
     fn program(&self, folder: &PathBuf) -> ProcessSpec {
         let log = folder.join("log");
-        ProcessSpec::new(env!("CARGO_BIN_EXE_outboxd"), folder, log)
-            .stdout(folder.join("stdout"))
-            .env([("DATABASE_URL", self.url()), ("REDIS_URL", self.redis.url(1)), ("OUTBOXD_HTTP__LISTEN", String::new())])
+        ProcessSpec::new(env!("CARGO_BIN_EXE_outboxd"), folder, log).stdout(folder.join("stdout")).env([
+            ("DATABASE_URL", self.url()),
+            ("REDIS_URL", self.redis.url(1)),
+            ("OUTBOXD_HTTP__LISTEN", String::new()),
+        ])
     }
 
     /// Starts a relay and waits until it is ready.

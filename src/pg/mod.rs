@@ -3,6 +3,7 @@
 //! [`connect`] opens sessions, [`pool`] runs statements, [`Outbox`] names those of the relay, [`listen`] hears the doorbell, [`schema`] holds
 //! the SQL that a database needs and [`migrate`] brings it there. What goes wrong leaves as a [`PgFault`].
 
+mod answers;
 mod compare;
 pub mod connect;
 mod dsn;
@@ -19,13 +20,11 @@ pub mod session;
 mod sql;
 mod tls;
 
+pub use answers::{Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, Work};
 pub use connect::Connector;
 pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};
 pub use messages::{BatchRows, Header};
-pub use outbox::{
-    Ask, Cause, Identity, OpenRequest, Opened, Opening, Outbox, Plan, PlanRequest, QueueGauge, QueueWork,
-    Session as WorkSession, Work,
-};
+pub use outbox::{Outbox, Session as WorkSession};
 pub use pool::{Database, PoolSettings};
 pub use session::{Param, Session};

@@ -3,7 +3,7 @@
 //! A lane is a task of its own with a Redis connection of its own: whatever happens to one queue, another does not
 //! notice. While a batch is on its way to Redis the next one is planned; it is never published before the other arrived.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -45,6 +45,7 @@ impl Lane {
     pub(crate) async fn run(mut self) {
         let config = self.shared.config();
         let mut pace = Backoff::new(config.relay.retry_min.get(), config.relay.retry_max.get());
+        let mut refused = Refused::new();
         let mut called = false;
         while called || self.called().await {
             called = false;
@@ -63,11 +64,10 @@ impl Lane {
                     called = !self.shared.stop.is_cancelled();
                 }
                 Err(fault) => {
-                    called = true;
-                    self.wait(&fault, &mut pace).await;
-                    if self.shared.stop.is_cancelled() {
-                        break;
-                    }
+                    let pause = if is_refusal(&fault) { refused.pause(Instant::now()) } else { pace.step() };
+                    self.wait(&fault, pause).await;
+                    // Whoever opened it meanwhile keeps it: two healthy relays must not take turns.
+                    called = !self.shared.stop.is_cancelled() && self.is_ours(&fault).await;
                 }
             }
         }
@@ -144,12 +144,27 @@ impl Lane {
         }
     }
 
+    /// Whether Postgres still calls this relay the queue's holder, or nobody; asked anew if the marker is another's.
+    async fn is_ours(&mut self, fault: &Fault) -> bool {
+        let asked = Instant::now();
+        if is_refusal(fault) {
+            self.shared.kick.notify_one();
+            let fresh = self.hints.wait_for(|hint| hint.due_asked >= asked);
+            tokio::select! {
+                // Without Postgres there is no answer, and opening waits for it as well.
+                _ = tokio::time::timeout(Duration::from_secs(5), fresh) => {}
+                () = self.shared.stop.cancelled() => return false,
+            }
+        }
+        let owner = self.hints.borrow().owner.clone();
+        owner.is_empty() || owner == self.shared.id
+    }
+
     /// The servers or the network are at fault: says so, waits.
-    async fn wait(&mut self, fault: &Fault, pace: &mut Backoff) {
+    async fn wait(&mut self, fault: &Fault, pause: Duration) {
         let reason = fault.reason();
         self.says(QueueState::Waiting);
         self.shared.metrics.failed(&self.queue, reason.class);
-        let pause = pace.step();
         tracing::info!(event = "queue.retry", queue = self.queue, class = reason.class, reason = %reason.message,
             after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         tokio::select! {
@@ -184,5 +199,33 @@ impl Lane {
             }
         }
         tracing::info!(event = "queue.resumed", queue = self.queue);
+    }
+}
+
+/// Whether the marker was not what the lane believed it to be. It says nothing about the health of the server.
+fn is_refusal(fault: &Fault) -> bool {
+    fault.reason().class.starts_with("marker_")
+}
+
+/// How long to wait after a refusal: not at all after the first, longer and longer while they keep coming, as when two
+/// copies of one database write to one Redis.
+struct Refused {
+    last: Option<Instant>,
+    pace: Backoff,
+}
+
+impl Refused {
+    fn new() -> Self {
+        Self { last: None, pace: Backoff::new(Duration::from_millis(50), Duration::from_secs(10)) }
+    }
+
+    fn pause(&mut self, now: Instant) -> Duration {
+        let again =
+            self.last.replace(now).is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(20));
+        if !again {
+            self.pace.reset();
+            return Duration::ZERO;
+        }
+        self.pace.step()
     }
 }
