@@ -60,6 +60,7 @@ servers() {
   has_postgres || missing+=(postgresql)
   has psql || missing+=(postgresql-client)
   has redis-server || has valkey-server || missing+=(redis-server)
+  has redis-cli || missing+=(redis-tools)
   has pgbouncer || missing+=(pgbouncer)
   has openssl || missing+=(openssl)
   if [ ${#missing[@]} -gt 0 ]; then

@@ -1,6 +1,8 @@
 //! A private Redis.
 
-use outboxd::sandbox::{Persistence, Redis, RedisOptions, Sandbox, Value};
+use outboxd::sandbox::{Persistence, Process, ProcessSpec, Redis, RedisOptions, Sandbox, TlsFiles, Value};
+
+use crate::common::{SOON, eventually_blocking};
 
 fn start(persistence: Persistence) -> Redis {
     let sandbox = Sandbox::new().unwrap();
@@ -63,4 +65,34 @@ fn an_acl_keeps_a_stranger_out_and_the_sandbox_in() {
     app.cmd(["RPUSH", "q", "1"]).unwrap();
     assert!(app.cmd(["DEL", "q"]).unwrap_err().0.starts_with("NOPERM"));
     assert!(app.cmd(["GET", "other"]).unwrap_err().0.starts_with("NOPERM"));
+}
+
+#[test]
+fn a_leftover_server_on_the_port_is_not_taken_for_ours() {
+    let redis = start(Persistence::None);
+    redis.kill();
+    let sandbox = Sandbox::new().unwrap();
+    let spec = ProcessSpec::new("redis-server", sandbox.folder(), sandbox.folder().join("log"));
+    let spec = spec.args(["--bind", "127.0.0.1", "--save", "", "--port", &redis.port().to_string()]);
+    let leftover = Process::start(&spec).unwrap();
+    assert!(eventually_blocking(SOON, || redis.cmd(["PING"]).is_ok()), "{}", leftover.log_tail());
+    let error = redis.start_again().unwrap_err();
+    assert!(error.0.contains(&format!("process {}", leftover.id())), "{error}");
+}
+
+#[test]
+fn a_server_with_tls_speaks_nothing_else_on_its_port() {
+    let sandbox = Sandbox::new().unwrap();
+    let tls = TlsFiles::make(&sandbox).unwrap();
+    let options = RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() };
+    let redis = Redis::start(&sandbox, options).unwrap();
+    assert!(redis.url(0).starts_with("rediss://"));
+    redis.cmd(["SET", "k", "v"]).unwrap();
+    let port = redis.port().to_string();
+    let ask = |more: &[&str]| {
+        let output = std::process::Command::new("redis-cli").args(["-p", &port]).args(more).args(["GET", "k"]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    assert_eq!(ask(&["--tls", "--cacert", tls.ca.to_str().unwrap()]).trim(), "v");
+    assert_ne!(ask(&[]).trim(), "v");
 }
