@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
 cargo clippy --quiet --locked --all-targets --features failpoints -- -D warnings
-RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --lib
+# Modules explain themselves by linking to their private parts, which this build shows.
+RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet --locked --no-deps --lib --document-private-items
 shellcheck scripts/*.sh .ci/run
 
 # Compiling cargo-deny takes minutes, so it is used where it is; continuous integration installs it.
