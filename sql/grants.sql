@@ -5,14 +5,30 @@
 --   outbox_relay     what the relay does; not the schema itself
 --   outbox_reader    sees everything
 -- The roles are made if they are missing and whoever migrates may make roles; where one is missing, its part is left
--- out with a notice, and an application that is the owner needs none. Functions of this schema whose name begins with
--- outbox_ and that belong to the same owner are taken for outboxd's.
+-- out with a notice, and an application that is the owner needs none. Everything is named: something of the
+-- application's own may begin with outbox_ too.
 do $$
 declare
-  v_schema constant text := current_schema();
-  v_role   text;
-  v_may    boolean;
-  f        record;
+  v_schema    constant text := current_schema();
+  -- The names of all files in sql/functions; a test holds it equal.
+  v_functions constant name[] := array[
+    'outbox_ack', 'outbox_ack_many', 'outbox_batch_of', 'outbox_bell_waits', 'outbox_bury', 'outbox_cancel',
+    'outbox_cursor_at', 'outbox_dispatched_at', 'outbox_done', 'outbox_enqueue', 'outbox_enqueue_many',
+    'outbox_enqueue_raw', 'outbox_find', 'outbox_gauge', 'outbox_identity', 'outbox_in_log', 'outbox_known_in_log',
+    'outbox_mark', 'outbox_move', 'outbox_once', 'outbox_open', 'outbox_open_after', 'outbox_pause', 'outbox_plan',
+    'outbox_plan_ids', 'outbox_plan_log', 'outbox_put', 'outbox_read', 'outbox_refuse', 'outbox_release',
+    'outbox_resume', 'outbox_ring', 'outbox_rotate', 'outbox_row_id', 'outbox_segment_needed', 'outbox_state',
+    'outbox_status', 'outbox_stopped', 'outbox_task_id', 'outbox_tick_is_wide', 'outbox_tick_rows', 'outbox_trim',
+    'outbox_truncatable', 'outbox_truncate', 'outbox_undispatched', 'outbox_work'];
+  v_tables    constant text[] := array[
+    'outbox', 'outbox_s0', 'outbox_s1', 'outbox_s2', 'outbox_s3', 'outbox_s4', 'outbox_s5', 'outbox_s6', 'outbox_s7',
+    'outbox_segment', 'outbox_queue', 'outbox_batch', 'outbox_tenure', 'outbox_checkpoint', 'outbox_held',
+    'outbox_dead', 'outbox_incident', 'outbox_dedupe', 'outbox_receipt', 'outbox_meta'];
+  v_sequences constant text := 'outbox_id_seq, outbox_segment_seq, outbox_bell_seq';
+  v_role      text;
+  v_may       boolean;
+  f           record;
+  v_table     text;
 begin
   select r.rolcreaterole or r.rolsuper into v_may from pg_roles r where r.rolname = current_user;
   foreach v_role in array array['outbox_producer', 'outbox_worker', 'outbox_relay', 'outbox_reader'] loop
@@ -30,8 +46,7 @@ begin
 
   for f in
     select p.oid::regprocedure as signature from pg_proc p
-     where p.pronamespace = v_schema::regnamespace and p.proname like 'outbox\_%'
-       and p.proowner = (select c.relowner from pg_class c where c.oid = 'outbox'::regclass)
+     where p.pronamespace = quote_ident(v_schema)::regnamespace and p.proname = any(v_functions)
   loop
     execute format('revoke all on function %s from public', f.signature);
     if exists (select from pg_roles r where r.rolname = 'outbox_relay') then
@@ -64,24 +79,25 @@ begin
       outbox_cancel(uuid) to outbox_worker;
   end if;
 
-  for f in select c.oid::regclass as name, case c.relname when 'outbox_migration' then 'v' else c.relkind end as relkind
-             from pg_class c
-            where c.relnamespace = v_schema::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
-              and (c.relname = 'outbox' or c.relname like 'outbox\_%')
-              and c.relowner = (select o.relowner from pg_class o where o.oid = 'outbox'::regclass)
-  loop
+  foreach v_table in array v_tables loop
     if exists (select from pg_roles r where r.rolname = 'outbox_relay') then
-      execute format(case f.relkind when 'S' then 'grant usage, select, update on sequence %s to outbox_relay'
-                                    when 'v' then 'grant select on %s to outbox_relay'
-                                    else 'grant select, insert, update, delete, truncate on %s to outbox_relay' end, f.name);
+      execute format('grant select, insert, update, delete, truncate on %I to outbox_relay', v_table);
     end if;
     if exists (select from pg_roles r where r.rolname = 'outbox_reader') then
-      execute format(case f.relkind when 'S' then 'grant select on sequence %s to outbox_reader'
-                                    else 'grant select on %s to outbox_reader' end, f.name);
+      execute format('grant select on %I to outbox_reader', v_table);
     end if;
   end loop;
-
+  if exists (select from pg_roles r where r.rolname = 'outbox_relay') then
+    execute format('grant usage, select, update on sequence %s to outbox_relay', v_sequences);
+    grant select on outbox_rows to outbox_relay;
+    -- Not there if somebody applied the files by hand.
+    if to_regclass('outbox_migration') is not null then
+      grant select on outbox_migration to outbox_relay;
+    end if;
+  end if;
   if exists (select from pg_roles r where r.rolname = 'outbox_reader') then
+    execute format('grant select on sequence %s to outbox_reader', v_sequences);
+    grant select on outbox_rows to outbox_reader;
     grant execute on function outbox_status(uuid), outbox_row_id(uuid), outbox_in_log(text, bigint),
       outbox_state(text, bigint, xid8, uuid, timestamptz, timestamptz), outbox_batch_of(text, bigint, xid8),
       outbox_dispatched_at(text, bigint, timestamptz) to outbox_reader;

@@ -23,13 +23,8 @@ create table outbox (
   expires_at timestamp with time zone,
   created_at timestamp with time zone not null default clock_timestamp()
 ) partition by list (segment);
-alter table outbox add constraint "args must be a JSON array, such as [1, 2]" CHECK ((jsonb_typeof(args) = 'array'::text));
-alter table outbox add constraint "headers must be a JSON object, such as {""k"": ""v""}" CHECK ((jsonb_typeof(headers) = 'object'::text));
-alter table outbox add constraint "kwargs must be a JSON object, such as {""id"": 1}" CHECK ((jsonb_typeof(kwargs) = 'object'::text));
-alter table outbox add constraint "message over 1 MiB: store the data elsewhere and pass its id" CHECK (((((pg_column_size(args) + pg_column_size(kwargs)) + pg_column_size(headers)) + COALESCE(octet_length(body), 0)) <= 1048576));
-alter table outbox add constraint "priority must be 0 (first) to 9 (last)" CHECK (((priority >= 0) AND (priority <= 9)));
-alter table outbox add constraint "queue must be 1 to 200 bytes without control characters" CHECK ((((octet_length(queue) >= 1) AND (octet_length(queue) <= 200)) AND (queue !~ '[[:cntrl:]]'::text)));
-alter table outbox add constraint "task must be 1 to 200 bytes without control characters" CHECK (((octet_length(task) <= 200) AND (task !~ '[[:cntrl:]]'::text) AND ((task <> ''::text) OR (body IS NOT NULL))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
+CREATE TRIGGER outbox_ring AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();
 
 create table outbox_batch (
   queue text not null,
@@ -98,6 +93,7 @@ create table outbox_dedupe (
 );
 alter table outbox_dedupe add constraint outbox_dedupe_pkey PRIMARY KEY (queue, key);
 CREATE INDEX outbox_dedupe_expires ON outbox_dedupe USING btree (expires_at);
+CREATE INDEX outbox_dedupe_task ON outbox_dedupe USING btree (task_id);
 
 create table outbox_held (
   id bigint not null,
@@ -120,6 +116,7 @@ alter table outbox_held add constraint outbox_held_pkey PRIMARY KEY (id);
 CREATE INDEX outbox_held_batch ON outbox_held USING btree (queue, batch) WHERE (batch IS NOT NULL);
 CREATE INDEX outbox_held_due ON outbox_held USING btree (queue, due, id) WHERE ((batch IS NULL) AND (cancelled_at IS NULL));
 CREATE INDEX outbox_held_task ON outbox_held USING btree (task_id);
+CREATE TRIGGER outbox_ring AFTER INSERT ON outbox_held FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();
 
 create table outbox_incident (
   incident bigint not null generated as identity,
@@ -185,41 +182,49 @@ create table outbox_s0 partition of outbox (
 ) FOR VALUES IN ('0') with (autovacuum_enabled=off);
 CREATE INDEX outbox_s0_queue ON outbox_s0 USING btree (queue, id, xid);
 CREATE INDEX outbox_s0_task ON outbox_s0 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox_s0 FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 
 create table outbox_s1 partition of outbox (
 ) FOR VALUES IN ('1') with (autovacuum_enabled=off);
 CREATE INDEX outbox_s1_queue ON outbox_s1 USING btree (queue, id, xid);
 CREATE INDEX outbox_s1_task ON outbox_s1 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox_s1 FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 
 create table outbox_s2 partition of outbox (
 ) FOR VALUES IN ('2') with (autovacuum_enabled=off);
 CREATE INDEX outbox_s2_queue ON outbox_s2 USING btree (queue, id, xid);
 CREATE INDEX outbox_s2_task ON outbox_s2 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox_s2 FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 
 create table outbox_s3 partition of outbox (
 ) FOR VALUES IN ('3') with (autovacuum_enabled=off);
 CREATE INDEX outbox_s3_queue ON outbox_s3 USING btree (queue, id, xid);
 CREATE INDEX outbox_s3_task ON outbox_s3 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox_s3 FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 
 create table outbox_s4 partition of outbox (
 ) FOR VALUES IN ('4') with (autovacuum_enabled=off);
 CREATE INDEX outbox_s4_queue ON outbox_s4 USING btree (queue, id, xid);
 CREATE INDEX outbox_s4_task ON outbox_s4 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox_s4 FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 
 create table outbox_s5 partition of outbox (
 ) FOR VALUES IN ('5') with (autovacuum_enabled=off);
 CREATE INDEX outbox_s5_queue ON outbox_s5 USING btree (queue, id, xid);
 CREATE INDEX outbox_s5_task ON outbox_s5 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox_s5 FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 
 create table outbox_s6 partition of outbox (
 ) FOR VALUES IN ('6') with (autovacuum_enabled=off);
 CREATE INDEX outbox_s6_queue ON outbox_s6 USING btree (queue, id, xid);
 CREATE INDEX outbox_s6_task ON outbox_s6 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox_s6 FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 
 create table outbox_s7 partition of outbox (
 ) FOR VALUES IN ('7') with (autovacuum_enabled=off);
 CREATE INDEX outbox_s7_queue ON outbox_s7 USING btree (queue, id, xid);
 CREATE INDEX outbox_s7_task ON outbox_s7 USING btree (task_id) WHERE (substr(uuid_send(task_id), 1, 8) <> int8send(((((id >> 12) << 16) | (32768)::bigint) | (id & (4095)::bigint))));
+CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox_s7 FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 
 create table outbox_segment (
   segment smallint not null,
@@ -247,23 +252,53 @@ alter table outbox_tenure add constraint outbox_tenure_pkey PRIMARY KEY (token);
 CREATE UNIQUE INDEX outbox_tenure_current ON outbox_tenure USING btree (queue) WHERE (cap IS NULL);
 CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at);
 
+-- function outbox_ack(task_id uuid)
+--   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+
+-- function outbox_ack_many(task_ids uuid[])
+--   returns integer; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+
+-- function outbox_batch_of(queue text, id bigint, xid xid8)
+--   returns bigint; plpgsql, stable, set search_path = SCHEMA, pg_temp
+
 -- function outbox_bell_waits()
 --   returns boolean; sql, set search_path = SCHEMA, pg_temp
 
 -- function outbox_bury(p_queue text, p_batch bigint, p_ids bigint[], p_classes text[], p_errors text[])
 --   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
 
+-- function outbox_cancel(task_id uuid)
+--   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+
 -- function outbox_cursor_at(p_queue text, p_batch bigint)
 --   returns outbox_batch; sql, stable, set search_path = SCHEMA, pg_temp
 
+-- function outbox_dispatched_at(queue text, batch bigint, planned timestamp with time zone)
+--   returns timestamp with time zone; plpgsql, stable, set search_path = SCHEMA, pg_temp
+
 -- function outbox_done(p_queue text, p_age interval)
 --   returns bigint; sql, stable, set search_path = SCHEMA, pg_temp
+
+-- function outbox_enqueue(queue text, task text, args jsonb DEFAULT '[]'::jsonb, kwargs jsonb DEFAULT '{}'::jsonb, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
+--   returns uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+
+-- function outbox_enqueue_many(queue text, task text, args jsonb[], kwargs jsonb[] DEFAULT NULL::jsonb[], headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer)
+--   returns SETOF uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+
+-- function outbox_enqueue_raw(queue text, body bytea, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
+--   returns uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+
+-- function outbox_find(task_id uuid)
+--   returns TABLE(queue text, id bigint, xid xid8, deliver_at timestamp with time zone, expires_at timestamp with time zone); plpgsql, stable, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_gauge()
 --   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text); plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_identity()
 --   returns text; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_in_log(queue text, id bigint)
+--   returns boolean; plpgsql, stable, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_known_in_log()
 --   returns TABLE(queue text); sql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
@@ -273,6 +308,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_move(p_queue text, p_resend boolean)
 --   returns bigint; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_once(task_id uuid)
+--   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
 
 -- function outbox_open(p_queue text, p_token uuid, p_destination text, p_incarnation text, p_seen uuid, p_position bigint, p_relay text, p_horizon interval)
 --   returns TABLE(status text, trusted bigint, done bigint, newest bigint, cause text); plpgsql, set search_path = SCHEMA, pg_temp
@@ -292,8 +330,14 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
 --   returns text; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
+-- function outbox_put(queue text, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, deliver_at timestamp with time zone, expires_at timestamp with time zone, priority integer, dedupe_key text, task_id uuid)
+--   returns uuid; plpgsql, set search_path = SCHEMA, pg_temp
+
 -- function outbox_read(p_queue text, p_batch bigint)
 --   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+
+-- function outbox_refuse()
+--   returns trigger; plpgsql
 
 -- function outbox_release(p_relay text)
 --   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
@@ -301,14 +345,29 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_resume(p_queue text)
 --   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
 
+-- function outbox_ring()
+--   returns trigger; plpgsql, security definer
+
 -- function outbox_rotate(p_min_age interval, p_size bigint)
 --   returns text; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_row_id(task_id uuid)
+--   returns bigint; sql, immutable, set search_path = SCHEMA, pg_temp
 
 -- function outbox_segment_needed(p_segment integer, p_age interval)
 --   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
 
+-- function outbox_state(queue text, id bigint, xid xid8, task_id uuid, deliver_at timestamp with time zone, expires_at timestamp with time zone)
+--   returns TABLE(state text, batch bigint, dispatched_at timestamp with time zone); plpgsql, stable, set search_path = SCHEMA, pg_temp
+
+-- function outbox_status(task_id uuid)
+--   returns text; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+
 -- function outbox_stopped(p_queue text, p_reason text, p_relay text)
 --   returns void; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_task_id(id bigint)
+--   returns uuid; sql, set search_path = SCHEMA, pg_temp
 
 -- function outbox_tick_is_wide(cur outbox_batch, p_t_snap pg_snapshot)
 --   returns boolean; sql, stable, set search_path = SCHEMA, pg_temp
@@ -330,31 +389,127 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_work(p_look_for_rows boolean, p_discover boolean, p_keep boolean, p_bell bigint)
 --   returns TABLE(queue text, newest bigint, reached bigint, relay text, paused boolean, resumes integer, has_rows boolean, waiting_ms bigint, next_due_ms bigint, keeper boolean, armed boolean, notify_usage double precision); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
--- public may execute function outbox_bell_waits()
--- public may execute function outbox_bury(text,bigint,bigint[],text[],text[])
--- public may execute function outbox_cursor_at(text,bigint)
--- public may execute function outbox_done(text,interval)
--- public may execute function outbox_gauge()
--- public may execute function outbox_identity()
--- public may execute function outbox_known_in_log()
--- public may execute function outbox_mark(text[],uuid[],bigint[])
--- public may execute function outbox_move(text,boolean)
--- public may execute function outbox_open(text,uuid,text,text,uuid,bigint,text,interval)
--- public may execute function outbox_open_after(outbox_batch,pg_snapshot)
--- public may execute function outbox_pause(text,text)
--- public may execute function outbox_plan(text,uuid,bigint,text,text,integer,bigint)
--- public may execute function outbox_plan_ids(outbox_batch,uuid,text,integer,bigint)
--- public may execute function outbox_plan_log(outbox_batch,uuid,text,integer,bigint)
--- public may execute function outbox_read(text,bigint)
--- public may execute function outbox_release(text)
--- public may execute function outbox_resume(text)
--- public may execute function outbox_rotate(interval,bigint)
--- public may execute function outbox_segment_needed(integer,interval)
--- public may execute function outbox_stopped(text,text,text)
--- public may execute function outbox_tick_is_wide(outbox_batch,pg_snapshot)
--- public may execute function outbox_tick_rows(outbox_batch,pg_snapshot,bigint,bigint,integer)
--- public may execute function outbox_trim(interval,interval,integer)
--- public may execute function outbox_truncatable()
--- public may execute function outbox_truncate(integer,interval,interval)
--- public may execute function outbox_undispatched(text)
--- public may execute function outbox_work(boolean,boolean,boolean,bigint)
+
+-- view outbox_rows (id bigint, task_id uuid, queue text, task text, args jsonb, kwargs jsonb, headers jsonb, priority smallint, deliver_at timestamp with time zone, expires_at timestamp with time zone, created_at timestamp with time zone, state text, batch bigint, dispatched_at timestamp with time zone, error text)
+-- outbox_producer may insert column outbox (args)
+-- outbox_producer may insert column outbox (body)
+-- outbox_producer may insert column outbox (deliver_at)
+-- outbox_producer may insert column outbox (expires_at)
+-- outbox_producer may insert column outbox (headers)
+-- outbox_producer may select column outbox (id)
+-- outbox_producer may insert column outbox (kwargs)
+-- outbox_producer may insert column outbox (priority)
+-- outbox_producer may insert column outbox (queue)
+-- outbox_producer may insert column outbox (task)
+-- outbox_producer may insert, select column outbox (task_id)
+-- outbox_relay may execute function outbox_ack(uuid)
+-- outbox_worker may execute function outbox_ack(uuid)
+-- outbox_relay may execute function outbox_ack_many(uuid[])
+-- outbox_worker may execute function outbox_ack_many(uuid[])
+-- outbox_reader may execute function outbox_batch_of(text,bigint,xid8)
+-- outbox_relay may execute function outbox_batch_of(text,bigint,xid8)
+-- outbox_relay may execute function outbox_bell_waits()
+-- outbox_relay may execute function outbox_bury(text,bigint,bigint[],text[],text[])
+-- outbox_relay may execute function outbox_cancel(uuid)
+-- outbox_worker may execute function outbox_cancel(uuid)
+-- outbox_relay may execute function outbox_cursor_at(text,bigint)
+-- outbox_reader may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
+-- outbox_relay may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
+-- outbox_relay may execute function outbox_done(text,interval)
+-- outbox_producer may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_relay may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_producer may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
+-- outbox_relay may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
+-- outbox_producer may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_relay may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_relay may execute function outbox_find(uuid)
+-- outbox_relay may execute function outbox_gauge()
+-- outbox_relay may execute function outbox_identity()
+-- outbox_reader may execute function outbox_in_log(text,bigint)
+-- outbox_relay may execute function outbox_in_log(text,bigint)
+-- outbox_relay may execute function outbox_known_in_log()
+-- outbox_relay may execute function outbox_mark(text[],uuid[],bigint[])
+-- outbox_relay may execute function outbox_move(text,boolean)
+-- outbox_relay may execute function outbox_once(uuid)
+-- outbox_worker may execute function outbox_once(uuid)
+-- outbox_relay may execute function outbox_open(text,uuid,text,text,uuid,bigint,text,interval)
+-- outbox_relay may execute function outbox_open_after(outbox_batch,pg_snapshot)
+-- outbox_relay may execute function outbox_pause(text,text)
+-- outbox_relay may execute function outbox_plan(text,uuid,bigint,text,text,integer,bigint)
+-- outbox_relay may execute function outbox_plan_ids(outbox_batch,uuid,text,integer,bigint)
+-- outbox_relay may execute function outbox_plan_log(outbox_batch,uuid,text,integer,bigint)
+-- outbox_relay may execute function outbox_put(text,text,jsonb,jsonb,jsonb,bytea,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_relay may execute function outbox_read(text,bigint)
+-- outbox_relay may execute function outbox_refuse()
+-- outbox_relay may execute function outbox_release(text)
+-- outbox_relay may execute function outbox_resume(text)
+-- outbox_relay may execute function outbox_ring()
+-- outbox_relay may execute function outbox_rotate(interval,bigint)
+-- outbox_reader may execute function outbox_row_id(uuid)
+-- outbox_relay may execute function outbox_row_id(uuid)
+-- outbox_relay may execute function outbox_segment_needed(integer,interval)
+-- outbox_reader may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
+-- outbox_relay may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
+-- outbox_reader may execute function outbox_status(uuid)
+-- outbox_relay may execute function outbox_status(uuid)
+-- outbox_worker may execute function outbox_status(uuid)
+-- outbox_relay may execute function outbox_stopped(text,text,text)
+-- outbox_relay may execute function outbox_task_id(bigint)
+-- outbox_relay may execute function outbox_tick_is_wide(outbox_batch,pg_snapshot)
+-- outbox_relay may execute function outbox_tick_rows(outbox_batch,pg_snapshot,bigint,bigint,integer)
+-- outbox_relay may execute function outbox_trim(interval,interval,integer)
+-- outbox_relay may execute function outbox_truncatable()
+-- outbox_relay may execute function outbox_truncate(integer,interval,interval)
+-- outbox_relay may execute function outbox_undispatched(text)
+-- outbox_relay may execute function outbox_work(boolean,boolean,boolean,bigint)
+-- outbox_reader may select sequence outbox_bell_seq
+-- outbox_relay may select, update, usage sequence outbox_bell_seq
+-- outbox_producer may usage sequence outbox_id_seq
+-- outbox_reader may select sequence outbox_id_seq
+-- outbox_relay may select, update, usage sequence outbox_id_seq
+-- outbox_producer may select sequence outbox_segment_seq
+-- outbox_reader may select sequence outbox_segment_seq
+-- outbox_relay may select, update, usage sequence outbox_segment_seq
+-- outbox_reader may select table outbox
+-- outbox_relay may delete, insert, select, truncate, update table outbox
+-- outbox_reader may select table outbox_batch
+-- outbox_relay may delete, insert, select, truncate, update table outbox_batch
+-- outbox_reader may select table outbox_checkpoint
+-- outbox_relay may delete, insert, select, truncate, update table outbox_checkpoint
+-- outbox_reader may select table outbox_dead
+-- outbox_relay may delete, insert, select, truncate, update table outbox_dead
+-- outbox_reader may select table outbox_dedupe
+-- outbox_relay may delete, insert, select, truncate, update table outbox_dedupe
+-- outbox_reader may select table outbox_held
+-- outbox_relay may delete, insert, select, truncate, update table outbox_held
+-- outbox_reader may select table outbox_incident
+-- outbox_relay may delete, insert, select, truncate, update table outbox_incident
+-- outbox_reader may select table outbox_meta
+-- outbox_relay may delete, insert, select, truncate, update table outbox_meta
+-- outbox_relay may select table outbox_migration
+-- outbox_reader may select table outbox_queue
+-- outbox_relay may delete, insert, select, truncate, update table outbox_queue
+-- outbox_reader may select table outbox_receipt
+-- outbox_relay may delete, insert, select, truncate, update table outbox_receipt
+-- outbox_reader may select table outbox_rows
+-- outbox_relay may select table outbox_rows
+-- outbox_reader may select table outbox_s0
+-- outbox_relay may delete, insert, select, truncate, update table outbox_s0
+-- outbox_reader may select table outbox_s1
+-- outbox_relay may delete, insert, select, truncate, update table outbox_s1
+-- outbox_reader may select table outbox_s2
+-- outbox_relay may delete, insert, select, truncate, update table outbox_s2
+-- outbox_reader may select table outbox_s3
+-- outbox_relay may delete, insert, select, truncate, update table outbox_s3
+-- outbox_reader may select table outbox_s4
+-- outbox_relay may delete, insert, select, truncate, update table outbox_s4
+-- outbox_reader may select table outbox_s5
+-- outbox_relay may delete, insert, select, truncate, update table outbox_s5
+-- outbox_reader may select table outbox_s6
+-- outbox_relay may delete, insert, select, truncate, update table outbox_s6
+-- outbox_reader may select table outbox_s7
+-- outbox_relay may delete, insert, select, truncate, update table outbox_s7
+-- outbox_reader may select table outbox_segment
+-- outbox_relay may delete, insert, select, truncate, update table outbox_segment
+-- outbox_reader may select table outbox_tenure
+-- outbox_relay may delete, insert, select, truncate, update table outbox_tenure

@@ -18,9 +18,9 @@ begin
        where o.queue = any(array(select q.queue from outbox_queue q)) and o.id = v_id and o.task_id = outbox_find.task_id;
     if not found then
       return query
-        select o.queue, o.id, o.xid, o.deliver_at, o.expires_at
-          from outbox_known_in_log() k
-          join outbox o on o.queue = k.queue and o.id = v_id and o.task_id = outbox_find.task_id;
+        select o.queue, o.id, o.xid, o.deliver_at, o.expires_at from outbox o
+         where o.queue = any(array(select k.queue from outbox_known_in_log() k)) and o.id = v_id
+           and o.task_id = outbox_find.task_id;
     end if;
   end if;
   -- The second condition is the index's own: without it, the index cannot be used.
