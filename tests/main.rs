@@ -12,6 +12,7 @@ mod connect;
 mod house;
 mod migrate;
 mod model;
+mod producers;
 mod sandbox;
 mod telemetry;
 mod wire;
