@@ -31,13 +31,14 @@ begin
   select count(*) filter (where w.fits), max(w.id) filter (where w.fits), coalesce(sum(w.bytes) filter (where w.fits), 0),
          coalesce(bool_or(not w.fits), false), array_agg(w.id) filter (where w.fits and w.deliver_at is not null)
     into v_rows, v_last, v_bytes, v_more, v_held
-    from (select s.id, s.deliver_at, s.bytes,
-                 s.n = 1 or (s.n <= p_max_rows and sum(s.bytes) over (order by s.n) <= p_max_bytes) as fits
-            from (select r.id, r.deliver_at,
-                         100 + octet_length(r.task) + pg_column_size(r.args) + pg_column_size(r.kwargs)
-                             + pg_column_size(r.headers) + coalesce(octet_length(r.body), 0) as bytes,
-                         row_number() over () as n
-                    from outbox_tick_rows(cur, v_t_snap, v_t_max, v_t_max, p_max_rows + 1) r) s) w;
+    from (select s.id, s.deliver_at, s.bytes, s.n = 1 or (s.n <= p_max_rows and s.total <= p_max_bytes) as fits
+            from (select r.id, r.deliver_at, r.bytes, row_number() over running as n, sum(r.bytes) over running as total
+                    from (select t.id, t.deliver_at,
+                                 100 + octet_length(t.task) + pg_column_size(t.args) + pg_column_size(t.kwargs)
+                                     + pg_column_size(t.headers) + coalesce(octet_length(t.body), 0) as bytes
+                            from outbox_tick_rows(cur, v_t_snap, v_t_max, v_t_max, p_max_rows + 1) t) r
+                  -- The rows come in order already: no sort.
+                  window running as (rows unbounded preceding)) s) w;
 
   if v_rows = 0 and cur.t_snap is null and not outbox_tick_is_wide(cur, v_t_snap) then
     return 'idle';
