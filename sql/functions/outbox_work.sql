@@ -44,7 +44,8 @@ begin
   return query
     select k.queue, b.batch, c.position, e.relay, k.paused, k.resumes,
            case when p_look_for_rows then b.batch is null or b.t_snap is not null or r.created_at is not null end,
-           (extract(epoch from clock_timestamp() - r.created_at) * 1000)::bigint,
+           -- Inside a tick there are rows left to plan: they wait since its last batch, and for ever if its relay has died.
+           (extract(epoch from clock_timestamp() - coalesce(r.created_at, case when b.t_snap is not null then b.at end)) * 1000)::bigint,
            (extract(epoch from h.due - clock_timestamp()) * 1000)::bigint,
            null::boolean, null::boolean, null::double precision
       from outbox_queue k
