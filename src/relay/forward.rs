@@ -26,8 +26,10 @@ pub(crate) struct Forward<'a> {
     /// The newest ledger number that this relay knows; above the marker's position while a batch is under way.
     last: i64,
     window: Window,
-    /// When the last plan came back: a hint that was asked for earlier does not count.
+    /// When the last plan was asked for: of rows, a hint that was asked for earlier does not count.
     planned_at: Instant,
+    /// When `last` was true: of the ledger, a hint that was asked for earlier does not count.
+    last_at: Instant,
     /// Plan again without waiting for a hint.
     again: Option<Kind>,
     /// What was planned last, so that neither the log nor the held rows starve the other.
@@ -61,6 +63,7 @@ impl<'a> Forward<'a> {
             marker: standing.marker,
             last: standing.ledger.newest,
             planned_at: Instant::now(),
+            last_at: Instant::now(),
             again: Some(Kind::Log),
             turn: Kind::Ids,
         }
@@ -98,6 +101,7 @@ impl<'a> Forward<'a> {
             }
             let Some(planned) = planned? else { continue };
             self.planned_at = planned.asked;
+            self.last_at = Instant::now();
             self.turn = planned.kind;
             match planned.outcome {
                 Outcome::Parcel(parcel, again) => {
@@ -181,14 +185,20 @@ impl<'a> Forward<'a> {
                 if changed.is_err() {
                     return Err(Fault::retry("stopping", "the wake loop has ended"));
                 }
-                let paused = lane.hints.borrow_and_update().paused;
-                if paused {
+                let hint = lane.hints.borrow_and_update().clone();
+                // Postgres may have gone back, and another relay may have used the same numbers again: then marker and
+                // newest number look right, and only the tenure's holder does not.
+                let known = hint.owner == lane.shared.id && hint.newest == Some(self.last);
+                if hint.due_asked > self.last_at && !known {
+                    return Err(doubt(self.route, "Postgres does not stand where this relay left it"));
+                }
+                if hint.paused {
                     // The plan says so too; asking it makes the queue leave in one place only.
                     self.again = Some(Kind::Log);
                 }
             }
             () = lane.post.doubt.notified() => {
-                return Err(doubt(self.route));
+                return Err(doubt(self.route, "its marker is not where it was left"));
             }
             _ = lane.config.changed() => {}
             () = lane.shared.stop.cancelled() => {}
@@ -202,7 +212,7 @@ impl<'a> Forward<'a> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.lane.post.doubt.notified() => {
-                return Err(doubt(self.route));
+                return Err(doubt(self.route, "its marker is not where it was left"));
             }
             () = self.lane.shared.stop.cancelled() => return Ok(()),
         }
@@ -259,10 +269,6 @@ impl<'a> Forward<'a> {
     }
 }
 
-fn doubt(route: &Route) -> Fault {
-    let queue = &route.settings.queue;
-    Fault::retry(
-        "marker_doubt",
-        format!("queue {queue:?}: its marker on {} is not where it was left", route.destination),
-    )
+fn doubt(route: &Route, what: &str) -> Fault {
+    Fault::retry("marker_doubt", format!("queue {:?} on {}: {what}", route.settings.queue, route.destination))
 }
