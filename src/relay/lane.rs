@@ -57,7 +57,7 @@ impl Lane {
             match served {
                 Ok(Left::Stopping) => break,
                 Ok(Left::Changed) => called = true,
-                Ok(Left::Gone) => {}
+                Ok(Left::Gone) => self.news().await,
                 Err(Fault::Halt(reason)) => {
                     let fault = Fault::Halt(reason);
                     self.halted(&fault).await;
@@ -67,7 +67,7 @@ impl Lane {
                     let pause = if is_refusal(&fault) { refused.pause(Instant::now()) } else { pace.step() };
                     self.wait(&fault, pause).await;
                     // Whoever opened it meanwhile keeps it: two healthy relays must not take turns.
-                    called = !self.shared.stop.is_cancelled() && self.is_ours(&fault).await;
+                    called = self.is_ours(&fault).await && !self.shared.stop.is_cancelled();
                 }
             }
         }
@@ -144,17 +144,22 @@ impl Lane {
         }
     }
 
+    /// Waits for a hint that was asked for from now on: an older one may still call this relay the queue's holder.
+    async fn news(&mut self) {
+        let asked = Instant::now();
+        self.shared.kick.notify_one();
+        let fresh = self.hints.wait_for(|hint| hint.due_asked >= asked);
+        tokio::select! {
+            // Without Postgres there is no answer, and opening waits for it as well.
+            _ = tokio::time::timeout(Duration::from_secs(5), fresh) => {}
+            () = self.shared.stop.cancelled() => {}
+        }
+    }
+
     /// Whether Postgres still calls this relay the queue's holder, or nobody; asked anew if the marker is another's.
     async fn is_ours(&mut self, fault: &Fault) -> bool {
-        let asked = Instant::now();
         if is_refusal(fault) {
-            self.shared.kick.notify_one();
-            let fresh = self.hints.wait_for(|hint| hint.due_asked >= asked);
-            tokio::select! {
-                // Without Postgres there is no answer, and opening waits for it as well.
-                _ = tokio::time::timeout(Duration::from_secs(5), fresh) => {}
-                () = self.shared.stop.cancelled() => return false,
-            }
+            self.news().await;
         }
         let owner = self.hints.borrow().owner.clone();
         owner.is_empty() || owner == self.shared.id
