@@ -1,7 +1,7 @@
 -- outbox_work(look_for_rows, discover, keep, bell): what there is to do, for every queue, in one statement.
 --
 -- One row per queue: its newest ledger number, the newest checkpoint's position, the relay of its current tenure,
--- whether rows wait in the log (NULL if not asked) and for how long one of them has, when the next held row is due
+-- whether rows wait in the log (NULL if not asked) and for how long, with nothing planned meanwhile, when the next held row is due
 -- (milliseconds from now, negative: overdue, NULL: none). Then one row with queue NULL: whether this call became
 -- the keeper of the bell, whether a commit would ring it now, and how full the notification queue is (0 to 1).
 --   look_for_rows  asks the reader's three ranges, at the present moment
@@ -44,8 +44,11 @@ begin
   return query
     select k.queue, b.batch, c.position, e.relay, k.paused, k.resumes,
            case when p_look_for_rows then b.batch is null or b.t_snap is not null or r.created_at is not null end,
-           -- Inside a tick there are rows left to plan: they wait since its last batch, and for ever if its relay has died.
-           (extract(epoch from clock_timestamp() - coalesce(r.created_at, case when b.t_snap is not null then b.at end)) * 1000)::bigint,
+           -- A row waits since it was inserted, but not for longer than the queue's relay has shown no sign of life: a
+           -- backlog is no reason to take its queue away. Inside a tick there are rows left to plan, whatever their age.
+           (extract(epoch from clock_timestamp()
+                               - case when r.created_at is not null or b.t_snap is not null
+                                      then greatest(r.created_at, b.at, e.opened_at) end) * 1000)::bigint,
            (extract(epoch from h.due - clock_timestamp()) * 1000)::bigint,
            null::boolean, null::boolean, null::double precision
       from outbox_queue k

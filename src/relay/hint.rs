@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::batch::Marker;
+
 /// The newest answer about one queue. A lane compares it with what it has done since.
 #[derive(Debug, Clone)]
 pub(crate) struct Hint {
@@ -21,12 +23,21 @@ pub(crate) struct Hint {
     pub(crate) resumes: i32,
     /// Whether rows wait in the log.
     pub(crate) rows: bool,
-    /// For how long one of them has waited.
+    /// For how long one of them has waited with nothing planned meanwhile.
     pub(crate) waiting: Duration,
     /// When the next held row is due; in the past if it is overdue.
     pub(crate) due: Option<Instant>,
-    /// Since when Redis has stood behind the ledger with nobody to see to it.
-    pub(crate) stranded: Option<Instant>,
+    /// Redis stands behind the ledger with nobody to see to it.
+    pub(crate) stranded: Option<Stranded>,
+}
+
+/// A marker that stands still below the newest ledger number.
+#[derive(Debug, Clone)]
+pub(crate) struct Stranded {
+    /// For how long.
+    pub(crate) since: Instant,
+    /// Where; `None` if there is none.
+    pub(crate) marker: Option<Marker>,
 }
 
 /// What a lane plans next.
@@ -76,7 +87,7 @@ impl Hint {
         }
         let patience = if self.owner.is_empty() || self.owner == relay { Duration::ZERO } else { patience };
         let overdue = |since: Option<Instant>| since.is_some_and(|at| at + patience <= now);
-        (self.rows && self.waiting >= patience) || overdue(self.due) || overdue(self.stranded)
+        (self.rows && self.waiting >= patience) || overdue(self.due) || overdue(self.stranded.as_ref().map(|it| it.since))
     }
 }
 

@@ -110,6 +110,6 @@ impl Looks {
         let newest = subject.hint.newest.unwrap_or(0);
         let behind = newest > 0 && marker.is_none_or(|now| now.position < newest);
         let idle = post.state() == QueueState::Idle && !subject.hint.paused;
-        self.hints.set_stranded(&subject.queue, behind && idle);
+        self.hints.set_stranded(&subject.queue, (behind && idle).then_some(marker));
     }
 }

@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::backoff::Backoff;
 use super::bell::{Bell, Next, Seen};
-use super::hint::Hint;
+use super::hint::{Hint, Stranded};
 use super::lane::Lane;
 use super::shared::Shared;
+use crate::batch::Marker;
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::pg::{Ask, Connector, Delivery, Event, Listener, QueueWork, Work, WorkSession as Session};
@@ -50,12 +51,15 @@ impl Hints {
         self.map().iter().map(|(queue, hint)| (queue.clone(), hint.borrow().clone())).collect()
     }
 
-    /// Says since when Redis has stood behind a queue's ledger.
-    pub(crate) fn set_stranded(&self, queue: &str, stranded: bool) {
+    /// Says that Redis stands behind a queue's ledger with nobody to see to it, or that it does not (`None`). A marker
+    /// that moves is being seen to.
+    pub(crate) fn set_stranded(&self, queue: &str, at: Option<Option<Marker>>) {
         if let Some(hint) = self.map().get(queue) {
             hint.send_if_modified(|hint| {
-                let was = hint.stranded;
-                hint.stranded = stranded.then(|| was.unwrap_or_else(Instant::now));
+                hint.stranded = at.map(|at| match hint.stranded.take() {
+                    Some(known) if known.marker == at => known,
+                    _ => Stranded { since: Instant::now(), marker: at },
+                });
                 hint.stranded.is_some()
             });
         }
