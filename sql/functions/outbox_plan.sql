@@ -35,6 +35,8 @@ begin
   end if;
   -- A SET clause of the function would have no effect at commit.
   perform set_config('synchronous_commit', 'off', true);
+  -- Copying a delayed row waits for a transaction that is cancelling it at this moment: not for long, the relay asks again.
+  perform set_config('lock_timeout', '100ms', true);
 
   select q.paused into v_paused from outbox_queue q where q.queue = p_queue for update skip locked;
   if not found then

@@ -48,6 +48,8 @@ enum Phase {
 pub(super) struct Seen {
     /// Something that this relay does now.
     pub(super) busy: bool,
+    /// Among it a queue that goes on by itself.
+    pub(super) streaming: bool,
     /// Rows that another relay should take.
     pub(super) foreign: bool,
     /// When the next held row is due.
@@ -150,7 +152,10 @@ impl Bell {
         self.seen = seen;
         if seen.busy {
             self.last_busy = now;
-            self.pace.reset();
+            // A lane in the middle of a backlog needs no hints; looking for it would cost more than it does.
+            if !seen.streaming {
+                self.pace.reset();
+            }
             if self.phase != Phase::Awake {
                 self.wake(now);
             }

@@ -107,9 +107,13 @@ impl<'a> Forward<'a> {
                 Outcome::Parcel(parcel, again) => {
                     self.last = parcel.batch;
                     self.again = again.then_some(planned.kind);
+                    self.lane.post.set_streaming(again);
                     ready = Some(parcel);
                 }
-                Outcome::Nothing => self.again = None,
+                Outcome::Nothing => {
+                    self.again = None;
+                    self.lane.post.set_streaming(false);
+                }
                 Outcome::Left => return Ok(Left::Gone),
             }
         }

@@ -87,7 +87,9 @@ impl Hint {
         }
         let patience = if self.owner.is_empty() || self.owner == relay { Duration::ZERO } else { patience };
         let overdue = |since: Option<Instant>| since.is_some_and(|at| at + patience <= now);
-        (self.rows && self.waiting >= patience) || overdue(self.due) || overdue(self.stranded.as_ref().map(|it| it.since))
+        (self.rows && self.waiting >= patience)
+            || overdue(self.due)
+            || overdue(self.stranded.as_ref().map(|it| it.since))
     }
 }
 

@@ -54,6 +54,7 @@ impl Lane {
                 self.record().await;
             }
             self.post.set_marker(None);
+            self.post.set_streaming(false);
             match served {
                 Ok(Left::Stopping) => break,
                 Ok(Left::Changed) => called = true,

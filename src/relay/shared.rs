@@ -1,6 +1,7 @@
 //! What every stage of the relay may know: the configuration, the servers, and what the lanes say of themselves.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -104,13 +105,14 @@ impl Targets {
 #[derive(Debug)]
 pub(crate) struct Post {
     standing: Mutex<(QueueState, Option<Marker>)>,
+    streaming: AtomicBool,
     /// Tells the lane that Redis does not stand where the lane believes it to.
     pub(crate) doubt: Notify,
 }
 
 impl Post {
     fn new() -> Self {
-        Self { standing: Mutex::new((QueueState::Idle, None)), doubt: Notify::new() }
+        Self { standing: Mutex::new((QueueState::Idle, None)), streaming: AtomicBool::new(false), doubt: Notify::new() }
     }
 
     /// What the lane is doing.
@@ -126,6 +128,16 @@ impl Post {
     /// Says what the lane is doing now.
     pub(crate) fn set_state(&self, state: QueueState) {
         lock(&self.standing).0 = state;
+    }
+
+    /// Whether the lane goes from batch to batch by itself: telling it that there are rows would be no news.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the lane goes on by itself.
+    pub(crate) fn set_streaming(&self, streaming: bool) {
+        self.streaming.store(streaming, Ordering::Relaxed);
     }
 
     /// Says what Redis has confirmed; `None` when the lane holds no tenure.

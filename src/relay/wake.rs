@@ -220,6 +220,7 @@ impl Wake {
             if queue.rows == Some(true) || overdue {
                 let ours = queue.owner.as_ref().is_none_or(|owner| owner.is_empty() || *owner == self.shared.id);
                 // A lane that waits for Redis, for room or for an operator goes on by itself: looking does not help it.
+                seen.streaming |= self.shared.board.post(&queue.queue).is_streaming();
                 seen.busy |= state == QueueState::Open || (state == QueueState::Idle && ours);
                 seen.foreign |= state == QueueState::Idle && !ours;
             }
