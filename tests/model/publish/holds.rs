@@ -91,11 +91,11 @@ fn larger_bounds_hold_when_asked_for() {
         holds(Bounds { crashes: 2, deaths: 1, rows: 3, depth: 2, ..ALONE }, 1_749_315);
         holds(Bounds { restores: 1, crashes: 1, deaths: 1, rows: 3, ..ALONE }, 2_442_986);
         holds(Bounds { flushes: 1, crashes: 1, restores: 1, deaths: 1, relays: 1, ..SWITCH }, 12_784_269);
-        holds(Bounds { crashes: 1, ..SWITCH }, 15);
-        holds(Bounds { deaths: 2, flushes: 1, crashes: 1, ..CALM }, 16);
+        holds(Bounds { crashes: 1, ..SWITCH }, 2_184_564);
+        holds(Bounds { deaths: 2, flushes: 1, crashes: 1, ..CALM }, 2_501_482);
         let rules = Rules { from_memory: false, ..RIGHT };
         search(rules, Bounds { crashes: 1, rows: 3, tenures: 4, ..CALM }, 10_042_856);
         search(rules, Bounds { crashes: 1, ..SWITCH }, 3_100_649);
-        holds(Bounds { restores: 1, deaths: 1, ..SWITCH }, 17);
+        holds(Bounds { restores: 1, deaths: 1, ..SWITCH }, 25_066_199);
     }
 }
