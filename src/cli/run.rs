@@ -177,8 +177,8 @@ fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &Logs, 
                 );
             }
             logs.set_level(&new.log);
-            let changed: Vec<&str> = difference.0.iter().map(|change| change.key.as_str()).collect();
-            tracing::info!(event = "config.reloaded", changed = changed.join(", "));
+            let keys: Vec<&str> = difference.0.iter().map(|change| change.key.as_str()).collect();
+            tracing::info!(event = "config.reloaded", changed = keys.join(", "));
             metrics.config_reloaded(true);
             changes.send_replace(Arc::new(new));
         }

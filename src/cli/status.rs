@@ -1,5 +1,7 @@
 //! `outboxd status`: every queue in a line.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 
 use super::config::SourceArgs;
@@ -51,7 +53,8 @@ pub(super) fn table(queues: &[QueueGauge]) -> String {
     }
     for queue in queues {
         if let Some(why) = queue.stopped_reason.as_ref().or(queue.reason.as_ref()) {
-            text.push_str(&format!("\n{}: {why}", queue.queue));
+            // Writing to a string cannot fail.
+            let _written: std::fmt::Result = write!(text, "\n{}: {why}", queue.queue);
         }
     }
     text

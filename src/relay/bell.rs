@@ -57,6 +57,7 @@ pub(super) struct Seen {
 }
 
 /// The state of one LISTEN session, or of polling without one.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one session, not a state in disguise")]
 pub(super) struct Bell {
     allowed: bool,
     keeper: bool,

@@ -47,7 +47,7 @@ fn publish(shared: &Shared, gauged: Result<&[QueueGauge], &Fault>, status: &watc
         .collect();
     status.send_replace(serde_json::json!({
         "relay": shared.id,
-        "postgres": gauged.map_or_else(|fault| fault.to_string(), |_| "up".to_owned()),
+        "postgres": gauged.map_or_else(ToString::to_string, |_| "up".to_owned()),
         "queues": queues,
         "lanes": lanes,
     }));

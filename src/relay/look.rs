@@ -110,6 +110,10 @@ impl Looks {
         let newest = subject.hint.newest.unwrap_or(0);
         let behind = newest > 0 && marker.is_none_or(|now| now.position < newest);
         let idle = post.state() == QueueState::Idle && !subject.hint.paused;
-        self.hints.set_stranded(&subject.queue, (behind && idle).then_some(marker));
+        if behind && idle {
+            self.hints.stranded_at(&subject.queue, marker);
+        } else {
+            self.hints.not_stranded(&subject.queue);
+        }
     }
 }

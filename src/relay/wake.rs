@@ -51,15 +51,23 @@ impl Hints {
         self.map().iter().map(|(queue, hint)| (queue.clone(), hint.borrow().clone())).collect()
     }
 
-    /// Says that Redis stands behind a queue's ledger with nobody to see to it, or that it does not (`None`). A marker
-    /// that moves is being seen to.
-    pub(crate) fn set_stranded(&self, queue: &str, at: Option<Option<Marker>>) {
+    /// Says that Redis stands behind a queue's ledger with nobody to see to it. A marker that moves is being seen to.
+    pub(crate) fn stranded_at(&self, queue: &str, marker: Option<Marker>) {
+        self.set_stranded(queue, |known| match known {
+            Some(known) if known.marker == marker => Some(known),
+            _ => Some(Stranded { since: Instant::now(), marker }),
+        });
+    }
+
+    /// Says that it does not.
+    pub(crate) fn not_stranded(&self, queue: &str) {
+        self.set_stranded(queue, |_| None);
+    }
+
+    fn set_stranded(&self, queue: &str, change: impl FnOnce(Option<Stranded>) -> Option<Stranded>) {
         if let Some(hint) = self.map().get(queue) {
             hint.send_if_modified(|hint| {
-                hint.stranded = at.map(|at| match hint.stranded.take() {
-                    Some(known) if known.marker == at => known,
-                    _ => Stranded { since: Instant::now(), marker: at },
-                });
+                hint.stranded = change(hint.stranded.take());
                 hint.stranded.is_some()
             });
         }
