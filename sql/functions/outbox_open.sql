@@ -9,7 +9,8 @@
 --   newest    the newest ledger number
 --   cause     first | kept | rolled_back | missing | unknown | adopted, why trusted is what it is
 -- `moved` writes nothing: the queue's destination is another one than its last, the new one holds no marker that this
--- database knows, and the old one had not reached the newest batch: an operator decides (`outboxd queue move`).
+-- database knows, or only one from before the queue went elsewhere, and the old one had not reached the newest batch:
+-- an operator decides (`outboxd queue move`).
 --
 -- Commits synchronously: a token must be durable before Redis sees it.
 create or replace function outbox_open(
@@ -20,11 +21,17 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-  q      outbox_queue;
-  v_last outbox_tenure;
-  v_cap  bigint;
-  v_at   bigint;      -- the newest checkpoint's position
+  q       outbox_queue;
+  v_last  outbox_tenure;   -- the current one
+  v_seen  uuid;            -- the observed one, if this database wrote it
+  v_cap   bigint;
+  v_at    bigint;          -- the newest checkpoint's position
+  v_moved boolean;
 begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'outbox_open needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
+      using errcode = '25001';
+  end if;
   if current_setting('synchronous_commit') in ('off', 'local') then
     perform set_config('synchronous_commit', 'on', true);
   end if;
@@ -44,16 +51,21 @@ begin
       on conflict do nothing;
   select max(b.batch) into newest from outbox_batch b where b.queue = p_queue;
   select c.position into v_at from outbox_checkpoint c where c.queue = p_queue order by c.checkpoint desc limit 1;
-  select t.* into v_last from outbox_tenure t where t.queue = p_queue order by t.opened_at desc, t.cap desc nulls first limit 1;
-  select coalesce(t.cap, newest) into v_cap from outbox_tenure t where t.token = p_seen and t.queue = p_queue;
+  select t.* into v_last from outbox_tenure t where t.queue = p_queue and t.cap is null;
+  select t.token, coalesce(t.cap, newest) into v_seen, v_cap from outbox_tenure t where t.token = p_seen and t.queue = p_queue;
+  -- One process is one server, however two relays spell its address.
+  v_moved := v_last.destination <> p_destination
+         and not (v_last.incarnation = p_incarnation
+                  and regexp_replace(v_last.destination, '^[^/]*/', '') = regexp_replace(p_destination, '^[^/]*/', ''));
 
-  if v_cap is not null then
+  -- A queue that comes back to where it was before has lost nothing there: what was planned since went elsewhere.
+  if v_cap is not null and not (v_moved and v_seen <> v_last.token and v_cap < newest) then
     trusted := least(p_position, v_cap, newest);
     cause := case when trusted < v_at then 'rolled_back' else 'kept' end;
   elsif v_last.token is null then
     trusted := 0;
     cause := 'first';
-  elsif v_last.destination = p_destination then
+  elsif not v_moved then
     trusted := 0;
     cause := case when p_seen is null then 'missing' else 'unknown' end;
   elsif q.move_to is not null or coalesce(v_at, 0) >= newest then

@@ -1,6 +1,7 @@
 //! What the relay asks of Postgres: one method per statement of `sql/queries`, typed.
 //!
-//! Every method is one round trip and one transaction. An error says nothing about whether the statement took effect:
+//! Every method is one round trip and one transaction; what writes runs in READ COMMITTED, whatever the database's default
+//! is: its functions wait for locks and then look again. An error says nothing about whether the statement took effect:
 //! the relay treats it as an uncertain event and opens its queues again.
 
 use std::time::{Duration, Instant};
@@ -123,7 +124,7 @@ impl Outbox {
         let position = ask.seen.map(|marker| marker.position);
         let rows = self
             .database
-            .statement(
+            .transaction(
                 "open",
                 &self.sql.open,
                 &[
@@ -156,7 +157,7 @@ impl Outbox {
     pub async fn mark(&self, queues: &[&str], tenures: &[Uuid], positions: &[i64]) -> Result<(), Fault> {
         let params: [Param<'_>; 3] =
             [(&queues, Type::TEXT_ARRAY), (&tenures, Type::UUID_ARRAY), (&positions, Type::INT8_ARRAY)];
-        self.database.statement("mark", &self.sql.mark, &params).await.map(drop).map_err(Fault::from)
+        self.database.transaction("mark", &self.sql.mark, &params).await.map(drop).map_err(Fault::from)
     }
 
     /// Puts full copies of rows that cannot be published into `outbox_dead`; repeating it changes nothing.
@@ -171,7 +172,7 @@ impl Outbox {
             (&classes, Type::TEXT_ARRAY),
             (&errors, Type::TEXT_ARRAY),
         ];
-        self.database.statement("bury", &self.sql.bury, &params).await.map(drop).map_err(Fault::from)
+        self.database.transaction("bury", &self.sql.bury, &params).await.map(drop).map_err(Fault::from)
     }
 
     /// Whether a transaction is open that may have inserted while the bell said "awake".
@@ -183,7 +184,7 @@ impl Outbox {
     /// Gives up the affinity of a relay that stops in good order.
     pub async fn release(&self, relay: &str) -> Result<(), Fault> {
         self.database
-            .statement("release", &self.sql.release, &[(&relay, Type::TEXT)])
+            .transaction("release", &self.sql.release, &[(&relay, Type::TEXT)])
             .await
             .map(drop)
             .map_err(Fault::from)
@@ -192,7 +193,7 @@ impl Outbox {
     /// Records why this relay stopped a queue by itself; `None` clears it.
     pub async fn stopped(&self, queue: &str, reason: Option<&str>, relay: &str) -> Result<(), Fault> {
         let params: [Param<'_>; 3] = [(&queue, Type::TEXT), (&reason, Type::TEXT), (&relay, Type::TEXT)];
-        self.database.statement("stopped", &self.sql.stopped, &params).await.map(drop).map_err(Fault::from)
+        self.database.transaction("stopped", &self.sql.stopped, &params).await.map(drop).map_err(Fault::from)
     }
 
     /// Who this database is, and whether its ids are its own.
@@ -212,7 +213,7 @@ impl Outbox {
     /// Lets producers move on to the next segment if it is time; `moved`, `full` or nothing.
     pub async fn rotate(&self, min_age: Duration, size: i64) -> Result<Option<String>, Fault> {
         let params: [Param<'_>; 2] = [(&min_age.as_secs_f64(), Type::FLOAT8), (&size, Type::INT8)];
-        let rows = self.database.statement("rotate", &self.sql.rotate, &params).await?;
+        let rows = self.database.transaction("rotate", &self.sql.rotate, &params).await?;
         Ok(one(&rows, "rotate")?.get(0))
     }
 
@@ -226,7 +227,7 @@ impl Outbox {
     pub async fn truncate(&self, segment: i32, min_age: Duration, max_age: Duration) -> Result<String, Fault> {
         let (min, max) = (min_age.as_secs_f64(), max_age.as_secs_f64());
         let params: [Param<'_>; 3] = [(&segment, Type::INT4), (&min, Type::FLOAT8), (&max, Type::FLOAT8)];
-        let rows = self.database.statement("truncate", &self.sql.truncate, &params).await?;
+        let rows = self.database.transaction("truncate", &self.sql.truncate, &params).await?;
         Ok(one(&rows, "truncate")?.get(0))
     }
 
@@ -234,7 +235,7 @@ impl Outbox {
     pub async fn trim(&self, min_age: Duration, max_age: Duration, slice: i32) -> Result<i64, Fault> {
         let (min, max) = (min_age.as_secs_f64(), max_age.as_secs_f64());
         let params: [Param<'_>; 3] = [(&min, Type::FLOAT8), (&max, Type::FLOAT8), (&slice, Type::INT4)];
-        let rows = self.database.statement("trim", &self.sql.trim, &params).await?;
+        let rows = self.database.transaction("trim", &self.sql.trim, &params).await?;
         Ok(one(&rows, "trim")?.get(0))
     }
 
@@ -253,20 +254,20 @@ impl Outbox {
     /// Stops a queue; `false`: there is no such queue.
     pub async fn pause(&self, queue: &str, reason: Option<&str>) -> Result<bool, Fault> {
         let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&reason, Type::TEXT)];
-        let rows = self.database.statement("pause", &self.sql.pause, &params).await?;
+        let rows = self.database.transaction("pause", &self.sql.pause, &params).await?;
         Ok(one(&rows, "pause")?.get(0))
     }
 
     /// Lets a queue go on; `false`: there is no such queue.
     pub async fn resume(&self, queue: &str) -> Result<bool, Fault> {
-        let rows = self.database.statement("resume", &self.sql.resume, &[(&queue, Type::TEXT)]).await?;
+        let rows = self.database.transaction("resume", &self.sql.resume, &[(&queue, Type::TEXT)]).await?;
         Ok(one(&rows, "resume")?.get(0))
     }
 
     /// Decides where a queue starts at a new destination: the ledger number, or `None` if there is no such queue.
     pub async fn relocate(&self, queue: &str, resend: bool) -> Result<Option<i64>, Fault> {
         let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&resend, Type::BOOL)];
-        let rows = self.database.statement("move", &self.sql.relocate, &params).await?;
+        let rows = self.database.transaction("move", &self.sql.relocate, &params).await?;
         Ok(rows.first().and_then(|row| row.get(0)))
     }
 }
