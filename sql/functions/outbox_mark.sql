@@ -1,5 +1,7 @@
 -- outbox_mark(queues, tenures, positions): copies how far the markers have come into Postgres, where something changed.
--- A relay whose tenure is no longer its queue's current one writes nothing. Answers how many checkpoints were written.
+-- A relay whose tenure is no longer its queue's current one writes nothing, and within a tenure a checkpoint never goes
+-- back: opening has written where it begins, and the marker may still stand below that (it passes what needs no
+-- messages in one step), or two calls may overtake each other. Answers how many checkpoints were written.
 create or replace function outbox_mark(p_queues text[], p_tenures uuid[], p_positions bigint[])
 returns integer
 language plpgsql volatile
@@ -14,8 +16,8 @@ begin
   select m.queue, m.position, 'marker'
     from unnest(p_queues, p_tenures, p_positions) as m(queue, tenure, position)
     join outbox_tenure t on t.token = m.tenure and t.queue = m.queue and t.cap is null
-   where m.position is distinct from (select c.position from outbox_checkpoint c where c.queue = m.queue
-                                       order by c.checkpoint desc limit 1);
+   where m.position > coalesce((select c.position from outbox_checkpoint c where c.queue = m.queue
+                                 order by c.checkpoint desc limit 1), -1);
   get diagnostics v_written = row_count;
   return v_written;
 end

@@ -26,7 +26,8 @@ begin
     return 'full';
   end if;
   perform setval('outbox_segment_seq', v_next);
-  update outbox_segment set sealed_at = clock_timestamp() where segment = v_current;
+  -- Also what a crash between an earlier setval and its commit left unsealed.
+  update outbox_segment set sealed_at = clock_timestamp() where segment <> v_next and opened_at is not null and sealed_at is null;
   update outbox_segment set opened_at = clock_timestamp(), sealed_at = null where segment = v_next;
   return 'moved';
 end
