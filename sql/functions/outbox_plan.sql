@@ -4,7 +4,7 @@
 --   planned  the batch is in the ledger as soon as this transaction commits
 --   more     the same, and the tick that it belongs to has rows left: plan again at once
 --   idle     there is nothing to plan
---   busy     another relay holds the queue at this moment
+--   busy     another relay holds the queue at this moment, or an application a row that must be copied
 --   paused   an operator paused the queue
 --   open     the tenure is not the queue's newest, or `last` is not the newest ledger number: open first
 -- Only `planned` and `more` write anything.
@@ -63,8 +63,8 @@ begin
   else
     v_status := outbox_plan_log(cur, p_tenure, p_relay, p_max_rows, p_max_bytes);
   end if;
-  if v_status = 'idle' then
-    status := 'idle';
+  if v_status in ('idle', 'busy') then
+    status := v_status;
     return next;
   else
     return query select v_status, r.* from outbox_read(p_queue, p_last + 1) r;

@@ -2,7 +2,7 @@
 --
 -- Begins a tick, or goes on with the one that the cursor is inside of; cuts it by rows and by bytes (a single row
 -- always fits); copies rows with a deliver_at to outbox_held; writes the ledger entry. One row beyond the limit is
--- looked at, so that a batch that ends its tick says so at once. Answers planned, more or idle.
+-- looked at, so that a batch that ends its tick says so at once. Answers planned, more, idle or busy.
 create or replace function outbox_plan_log(
   cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
 returns text
@@ -45,13 +45,18 @@ begin
   end if;
 
   if v_held is not null then
-    insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, body, priority,
-                             deliver_at, expires_at, created_at, due)
-    select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority,
-           o.deliver_at, o.expires_at, o.created_at, o.deliver_at
-      from outbox o
-     where o.queue = cur.queue and o.id = any(v_held)
-        on conflict (id) do nothing;
+    begin
+      -- A transaction that is cancelling one of these rows has an uncommitted copy of it, and may stay open for long.
+      insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, body, priority,
+                               deliver_at, expires_at, created_at, due)
+      select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority,
+             o.deliver_at, o.expires_at, o.created_at, o.deliver_at
+        from outbox o
+       where o.queue = cur.queue and o.id = any(v_held)
+          on conflict (id) do nothing;
+    exception when lock_not_available then
+      return 'busy';
+    end;
   end if;
 
   nxt.batch  := cur.batch + 1;

@@ -34,7 +34,13 @@ pub(crate) struct Forward<'a> {
     again: Option<Kind>,
     /// What was planned last, so that neither the log nor the held rows starve the other.
     turn: Kind,
+    /// How many plans in a row found nothing.
+    fruitless: u32,
 }
+
+/// After so many plans in a row that found nothing although there is something (an application holds a row that is due),
+/// the wake loop need not look every few milliseconds.
+const FRUITLESS: u32 = 20;
 
 /// What came of a plan.
 enum Outcome {
@@ -66,6 +72,7 @@ impl<'a> Forward<'a> {
             last_at: Instant::now(),
             again: Some(Kind::Log),
             turn: Kind::Ids,
+            fruitless: 0,
         }
     }
 
@@ -106,6 +113,8 @@ impl<'a> Forward<'a> {
             match planned.outcome {
                 Outcome::Parcel(parcel, again) => {
                     self.last = parcel.batch;
+                    self.fruitless = 0;
+                    self.lane.post.set_stuck(false);
                     self.again = again.then_some(planned.kind);
                     self.lane.post.set_streaming(again);
                     ready = Some(parcel);
@@ -113,6 +122,8 @@ impl<'a> Forward<'a> {
                 Outcome::Nothing => {
                     self.again = None;
                     self.lane.post.set_streaming(false);
+                    self.fruitless += 1;
+                    self.lane.post.set_stuck(self.fruitless >= FRUITLESS);
                 }
                 Outcome::Left => return Ok(Left::Gone),
             }

@@ -106,13 +106,15 @@ impl Targets {
 pub(crate) struct Post {
     standing: Mutex<(QueueState, Option<Marker>)>,
     streaming: AtomicBool,
+    stuck: AtomicBool,
     /// Tells the lane that Redis does not stand where the lane believes it to.
     pub(crate) doubt: Notify,
 }
 
 impl Post {
     fn new() -> Self {
-        Self { standing: Mutex::new((QueueState::Idle, None)), streaming: AtomicBool::new(false), doubt: Notify::new() }
+        let standing = Mutex::new((QueueState::Idle, None));
+        Self { standing, streaming: AtomicBool::new(false), stuck: AtomicBool::new(false), doubt: Notify::new() }
     }
 
     /// What the lane is doing.
@@ -138,6 +140,16 @@ impl Post {
     /// Says whether the lane goes on by itself.
     pub(crate) fn set_streaming(&self, streaming: bool) {
         self.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    /// Whether its plans keep finding nothing although something waits.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Says so.
+    pub(crate) fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Relaxed);
     }
 
     /// Says what Redis has confirmed; `None` when the lane holds no tenure.

@@ -252,9 +252,13 @@ impl Wake {
             sender
         });
         sender.send_modify(|hint| {
+            let owner = queue.owner.clone().unwrap_or_default();
+            if hint.newest != queue.newest || hint.reached != queue.reached || hint.owner != owner {
+                hint.moved = asked;
+            }
             hint.newest = queue.newest;
             hint.reached = queue.reached;
-            hint.owner = queue.owner.clone().unwrap_or_default();
+            hint.owner = owner;
             hint.paused = queue.paused;
             hint.resumes = queue.resumes;
             hint.due = queue.due;
@@ -265,6 +269,8 @@ impl Wake {
                 hint.asked = asked;
             }
         });
-        self.shared.board.post(&queue.queue).state()
+        let post = self.shared.board.post(&queue.queue);
+        // One that plans in vain is looked at by the slow poll.
+        if post.state() == QueueState::Open && post.is_stuck() { QueueState::Waiting } else { post.state() }
     }
 }
