@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
@@ -55,6 +56,7 @@ impl Lane {
             }
             self.post.set_marker(None);
             self.post.set_streaming(false);
+            self.post.set_stuck(false);
             match served {
                 Ok(Left::Stopping) => break,
                 Ok(Left::Changed) => called = true,
@@ -123,6 +125,8 @@ impl Lane {
         };
         shared.targets.worked(&route.settings.redis, &shared.metrics);
         shared.outbox.stopped(&self.queue, None, &shared.id).await?;
+        // A doubt about the tenure before this one is settled.
+        let _settled = self.post.doubt.notified().now_or_never();
         self.post.set_marker(Some(standing.marker));
         self.says(QueueState::Open);
         open::settle(&shared, &standing).await;
