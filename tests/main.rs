@@ -13,6 +13,7 @@ mod house;
 mod migrate;
 mod model;
 mod producers;
+mod protocol;
 mod sandbox;
 mod telemetry;
 mod wire;
