@@ -252,13 +252,9 @@ impl Wake {
             sender
         });
         sender.send_modify(|hint| {
-            let owner = queue.owner.clone().unwrap_or_default();
-            if hint.newest != queue.newest || hint.reached != queue.reached || hint.owner != owner {
-                hint.moved = asked;
-            }
             hint.newest = queue.newest;
             hint.reached = queue.reached;
-            hint.owner = owner;
+            hint.owner = queue.owner.clone().unwrap_or_default();
             hint.paused = queue.paused;
             hint.resumes = queue.resumes;
             hint.due = queue.due;
