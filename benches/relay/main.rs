@@ -3,7 +3,6 @@
 //! `make bench` prints a report in Markdown. Everything is a ratio within this one run: absolute figures are the
 //! machine's. `OUTBOXD_BENCH_ROWS`, `OUTBOXD_BENCH_SECONDS` and `OUTBOXD_BENCH_ROUNDS` make it shorter or longer, and
 //! `OUTBOXD_BENCH_ONLY=drain|latency|commits` runs one part.
-#![expect(missing_docs, reason = "a program, not a library")]
 #![expect(clippy::print_stdout, reason = "the report is the product")]
 #![expect(unreachable_pub, reason = "everything here is one program; `pub` says that another module uses it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot measure ends there")]

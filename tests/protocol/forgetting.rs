@@ -71,7 +71,10 @@ async fn a_relay_works_where_transactions_are_serializable_by_default() {
     fixture.database.sql(&format!("alter database {name} set default_transaction_isolation = 'serializable'"));
     let _relay = fixture.relay("");
     fixture.database.sql("insert into outbox (queue, task) values ('q', 'task')");
-    assert!(eventually(SOON, async || fixture.database.sql("select max(position) from outbox_checkpoint").trim() == "1").await);
+    assert!(
+        eventually(SOON, async || fixture.database.sql("select max(position) from outbox_checkpoint").trim() == "1")
+            .await
+    );
 }
 
 #[tokio::test]

@@ -67,8 +67,10 @@ fn an_opening_under_a_fixed_snapshot_is_refused() {
     let database = Database::migrated();
     let wrong = database.postgres.sql(
         &database.name,
-        &format!("set default_transaction_isolation = 'serializable';
-                  select * from outbox_open('q', '{FIRST}', 'd', 'i', null, null, 'relay', '15 min')"),
+        &format!(
+            "set default_transaction_isolation = 'serializable';
+                  select * from outbox_open('q', '{FIRST}', 'd', 'i', null, null, 'relay', '15 min')"
+        ),
     );
     assert!(wrong.unwrap_err().to_string().contains("needs READ COMMITTED"));
 }
