@@ -48,7 +48,7 @@ enum Phase {
 pub(super) struct Seen {
     /// Something that this relay does now.
     pub(super) busy: bool,
-    /// Among it a queue that goes on by itself.
+    /// Among it a queue in the middle of a backlog: it needs no hints, and looking for it would cost more than it does.
     pub(super) streaming: bool,
     /// Rows that another relay should take.
     pub(super) foreign: bool,
@@ -73,6 +73,8 @@ pub(super) struct Bell {
     last_keep: Option<Instant>,
     last_renewal: Instant,
     pace: Backoff,
+    /// For the looks at the other queues while one goes on by itself.
+    beside: Backoff,
     patience: Backoff,
 }
 
@@ -94,6 +96,7 @@ impl Bell {
             last_keep: None,
             last_renewal: now,
             pace: Backoff::new(Duration::from_millis(2), Duration::from_millis(10)),
+            beside: Backoff::new(Duration::from_millis(10), Duration::from_millis(25)),
             patience: Backoff::new(Duration::from_millis(5), LONGEST_POLL),
         }
     }
@@ -153,10 +156,7 @@ impl Bell {
         self.seen = seen;
         if seen.busy {
             self.last_busy = now;
-            // A lane in the middle of a backlog needs no hints; looking for it would cost more than it does.
-            if !seen.streaming {
-                self.pace.reset();
-            }
+            self.pace.reset();
             if self.phase != Phase::Awake {
                 self.wake(now);
             }
@@ -179,6 +179,7 @@ impl Bell {
         };
         match self.phase {
             Phase::Awake if self.clear && self.keeper => Next::Look,
+            Phase::Awake if self.seen.streaming => until(self.beside.step()),
             Phase::Awake if now.saturating_duration_since(self.last_busy) < settings.linger.get() => {
                 until(self.pace.step())
             }
