@@ -13,7 +13,7 @@ use super::shared::{Shared, of_redis};
 use super::wake::Hints;
 use crate::batch::Marker;
 use crate::broker::{self, Link};
-use crate::fault::Fault;
+use crate::fault::{Fault, Origin};
 use crate::telemetry::metrics::QueueState;
 
 /// The looks of one relay, one connection per target.
@@ -69,7 +69,7 @@ impl Looks {
         let result = self.try_look(link, subjects).await;
         match result {
             Ok(link) => {
-                self.shared.targets.worked(target, &self.shared.metrics);
+                self.shared.targets.answered(target, &self.shared.metrics);
                 Some(link)
             }
             Err(fault) => {
@@ -87,10 +87,17 @@ impl Looks {
         };
         let spots: Vec<_> = subjects.iter().map(|subject| subject.route.spot()).collect();
         let look = of_redis(broker::look(&link, &spots).await)?;
-        for (subject, found) in subjects.iter().zip(&look.markers) {
-            // A marker key that cannot be read is its lane's affair: it opens and says what is wrong.
-            let marker = found.as_ref().ok().and_then(|found| found.marker);
-            self.judge(subject, marker);
+        let mut unsaid = None;
+        for (subject, found) in subjects.iter().zip(look.markers) {
+            match found {
+                // A server that is loading says so at every marker: nothing is known of any.
+                Err(fault @ Fault::Retry(_)) => unsaid = Some(fault.of(Origin::Redis)),
+                // A marker key that cannot be read is its lane's affair: it opens and says what is wrong.
+                found => self.judge(subject, found.ok().and_then(|found| found.marker)),
+            }
+        }
+        if let Some(fault) = unsaid {
+            return Err(fault);
         }
         Ok(link)
     }

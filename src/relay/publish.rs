@@ -70,12 +70,10 @@ async fn append(route: &Route, link: &Link, at: Marker, parcel: &Parcel) -> Resu
     let rows = u64::try_from(parcel.pushes.len()).unwrap_or(u64::MAX);
     let marker = Marker { tenure: at.tenure, position: parcel.batch };
     let batch = route.batch(at, parcel.batch, &parcel.pushes);
-    let mut sending = std::pin::pin!(broker::append(link, &batch));
+    let sending = broker::append(link, &batch);
     #[cfg(feature = "failpoints")]
-    if let std::task::Poll::Pending = futures_util::poll!(sending.as_mut()) {
-        failpoint::hit("publish.sent");
-    }
-    let answer = of_redis(sending.as_mut().await)?;
+    let sending = sent(sending);
+    let answer = of_redis(sending.await)?;
     if let Some(fault) = answer.fault(link) {
         return Err(fault);
     }
@@ -90,6 +88,19 @@ async fn append(route: &Route, link: &Link, at: Marker, parcel: &Parcel) -> Resu
             Err(refused(route, "marker_gap", &format!("its marker stands at {position}, not at {}", at.position)))
         }
         Appended::WrongType { .. } => Err(refused(route, "wrongtype", "a key has another type")),
+    }
+}
+
+/// Comes to a failpoint between the first poll, which sends the command, and its answer.
+#[cfg(feature = "failpoints")]
+async fn sent<T>(sending: impl Future<Output = T>) -> T {
+    let mut sending = std::pin::pin!(sending);
+    match futures_util::poll!(sending.as_mut()) {
+        std::task::Poll::Ready(answer) => answer,
+        std::task::Poll::Pending => {
+            failpoint::hit("publish.sent");
+            sending.await
+        }
     }
 }
 

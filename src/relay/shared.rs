@@ -1,6 +1,7 @@
 //! What every stage of the relay may know: the configuration, the servers, and what the lanes say of themselves.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,8 +59,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 pub(crate) struct Targets {
     known: Mutex<HashMap<String, (crate::config::RedisSettings, Target)>>,
-    down: Mutex<HashSet<String>>,
+    /// Those that are down, and whether it is writing that fails.
+    down: Mutex<HashMap<String, bool>>,
 }
+
+/// Classes of servers that answer and refuse to store anything: a look succeeds all the same.
+const REFUSES_WRITES: [&str; 4] = ["oom", "readonly", "misconf", "noreplicas"];
 
 impl Targets {
     /// The target of that name, made anew when its settings have changed.
@@ -82,21 +87,41 @@ impl Targets {
         Ok(target)
     }
 
-    /// A lane or a look could not reach it. The first one says so.
+    /// A lane or a look could not use it. The first one says so.
+    ///
+    /// What only an operator can mend is told with the queue that stops for it; there may be others that go on.
     pub(crate) fn failed(&self, name: &str, fault: &Fault, metrics: &Metrics) {
+        let Fault::Retry(reason) = fault else { return };
         metrics.redis_up(name, false);
-        if lock(&self.down).insert(name.to_owned()) {
-            let reason = fault.reason();
+        let writes = REFUSES_WRITES.contains(&reason.class);
+        let news = match lock(&self.down).entry(name.to_owned()) {
+            Entry::Occupied(mut known) => {
+                *known.get_mut() |= writes;
+                false
+            }
+            Entry::Vacant(unknown) => {
+                unknown.insert(writes);
+                true
+            }
+        };
+        if news {
             tracing::warn!(event = "redis.down", target = name, class = reason.class, reason = %reason.message,
                 "Redis cannot be used; tasks wait in Postgres");
         }
     }
 
-    /// It answered.
+    /// A lane wrote to it.
     pub(crate) fn worked(&self, name: &str, metrics: &Metrics) {
         metrics.redis_up(name, true);
-        if lock(&self.down).remove(name) {
+        if lock(&self.down).remove(name).is_some() {
             tracing::info!(event = "redis.up", target = name, "Redis can be used again");
+        }
+    }
+
+    /// It answered a look, which writes nothing.
+    pub(crate) fn answered(&self, name: &str, metrics: &Metrics) {
+        if lock(&self.down).get(name) != Some(&true) {
+            self.worked(name, metrics);
         }
     }
 }
