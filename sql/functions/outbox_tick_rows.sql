@@ -7,7 +7,9 @@
 --   B  ids in (floor, tip] of transactions that cursor.snap could not list, being at or above its xmax;
 --   C  ids in (tip, t_max].
 -- A and B share one scan, filtered inside the index by a lower bound on xid; only transactions whose ids
--- may lie far below (they stayed open for long) get a scan of their own, by equality on xid.
+-- may lie far below (they stayed open for long) get a scan of their own, filtered inside the index by both bounds.
+-- No `xid = any(..)` that an index could use: it is scanned once per element and not in order, or else tested on the heap.
+-- Each scan is ordered and cut by itself: a bulk insert that stayed open for long must not be sorted for every batch of it.
 create or replace function outbox_tick_rows(
   cur outbox_batch, p_t_snap pg_snapshot, p_t_max bigint, p_hi bigint, p_max_rows integer)
 returns setof outbox
@@ -16,6 +18,7 @@ set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare
@@ -52,17 +55,22 @@ begin
     else
       return query
         select r.* from (
-          select o.* from outbox o
-           where o.queue = cur.queue
-             and o.id > greatest(v_lo, v_far_after) and o.id <= least(cur.tip, p_hi)
-             and o.xid = any(v_far)
+          (select o.* from outbox o
+            where o.queue = cur.queue
+              and o.id > greatest(v_lo, v_far_after) and o.id <= least(cur.tip, p_hi)
+              and o.xid >= v_far[1] and o.xid <= v_far[cardinality(v_far)]
+              and array_position(v_far, o.xid) is not null
+            order by o.id
+            limit p_max_rows)
           union all
-          select o.* from outbox o
-           where o.queue = cur.queue
-             and o.id > greatest(v_lo, least(cur.floor, v_near_after)) and o.id <= least(cur.tip, p_hi)
-             and o.xid >= least(v_xmax, v_near[1])
-             and (o.xid >= v_xmax or o.xid = any(v_near))
-             and pg_visible_in_snapshot(o.xid, p_t_snap)) r
+          (select o.* from outbox o
+            where o.queue = cur.queue
+              and o.id > greatest(v_lo, least(cur.floor, v_near_after)) and o.id <= least(cur.tip, p_hi)
+              and o.xid >= least(v_xmax, v_near[1])
+              and (o.xid >= v_xmax or o.xid = any(v_near))
+              and pg_visible_in_snapshot(o.xid, p_t_snap)
+            order by o.id
+            limit p_max_rows)) r
          order by r.id
          limit p_max_rows;
     end if;
