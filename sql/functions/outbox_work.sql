@@ -1,8 +1,9 @@
 -- outbox_work(look_for_rows, discover, keep, bell): what there is to do, for every queue, in one statement.
 --
 -- One row per queue: its newest ledger number, the newest checkpoint's position, the relay of its current tenure,
--- whether rows wait in the log (NULL if not asked) and for how long, with nothing planned meanwhile, when the next held row is due
--- (milliseconds from now, negative: overdue, NULL: none). Then one row with queue NULL: whether this call became
+-- whether the log is to be planned (NULL if not asked): because rows wait, and for how long with nothing planned
+-- meanwhile, or because an empty tick would make looking cheap again; when the next held row is due (milliseconds from
+-- now, negative: overdue, NULL: none). Then one row with queue NULL: whether this call became
 -- the keeper of the bell, whether a commit would ring it now, and how full the notification queue is (0 to 1).
 --   look_for_rows  asks the reader's three ranges, at the present moment
 --   discover       looks for queues in the log that outbox_queue does not know, and adds them
@@ -43,7 +44,10 @@ begin
 
   return query
     select k.queue, b.batch, c.position, e.relay, k.paused, k.resumes,
-           case when p_look_for_rows then b.batch is null or b.t_snap is not null or r.created_at is not null end,
+           case when p_look_for_rows
+                then b.batch is null or b.t_snap is not null or r.created_at is not null
+                     or case when (b.tip - b.floor > 20000 or cardinality(b.open_after) > 0) and not k.paused
+                             then outbox_tick_is_wide(b, pg_current_snapshot()) else false end end,
            -- A row waits since it was inserted, but not for longer than the queue's relay has shown no sign of life: a
            -- backlog is no reason to take its queue away. Inside a tick there are rows left to plan, whatever their age.
            (extract(epoch from clock_timestamp()
