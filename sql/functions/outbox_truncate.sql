@@ -1,9 +1,7 @@
 -- outbox_truncate(segment, min_age, max_age): empties a sealed segment, never the current or the previous one, once
--- every row in it was dispatched min_age ago. When the segment was sealed max_age ago, rows that were never planned (of
--- a paused queue, say) move to outbox_held and go out from there: retention never drops a task. It waits for rows that
--- are planned, because they would be sent twice, and leaves the segment alone if there are more than 20,000 to move,
--- because nobody can plan meanwhile. Answers truncated, moved or needed; raises lock_not_available when somebody holds
--- the segment (tried again later).
+-- every row in it was dispatched min_age ago. Rows that were not dispatched when the segment was sealed max_age ago move
+-- to outbox_held, and go out from there: retention never drops a task, and sends none twice. Answers truncated, moved
+-- or needed; raises lock_not_available when somebody holds the segment (tried again later).
 create or replace function outbox_truncate(p_segment integer, p_min_age interval, p_max_age interval)
 returns text
 language plpgsql volatile
@@ -13,8 +11,6 @@ declare
   v_current integer := pg_sequence_last_value('outbox_segment_seq'::regclass);
   v_sealed  timestamptz;
   v_overdue boolean;
-  v_rows    bigint;
-  v_planned boolean;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'outbox_truncate needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
@@ -24,16 +20,15 @@ begin
     return 'needed';
   end if;
   select s.sealed_at into v_sealed from outbox_segment s where s.segment = p_segment;
-  v_overdue := coalesce(v_sealed < clock_timestamp() - p_max_age, false);
-  if outbox_segment_needed(p_segment, p_min_age) then
-    if not v_overdue then
-      return 'needed';
-    end if;
-    -- Before anybody has to wait.
-    select count(*) into v_rows from (select from outbox_undone(p_segment, p_min_age) limit 20001) u;
-    if v_rows > 20000 then
-      return 'needed';
-    end if;
+  if v_sealed is null then
+    -- A rotation moved the sequence and then failed: the age of what it sealed counts from now.
+    update outbox_segment set sealed_at = clock_timestamp() where segment = p_segment;
+    return 'needed';
+  end if;
+  v_overdue := v_sealed < clock_timestamp() - p_max_age;
+  if outbox_segment_needed(p_segment, p_min_age)
+     and (not v_overdue or exists (select from outbox_overdue(p_segment, p_min_age) w where w.fate = 'wait')) then
+    return 'needed';
   end if;
 
   -- Whoever waits behind this lock is a producer that chose the segment long ago: it waits for some 10 ms at most.
@@ -41,20 +36,15 @@ begin
   execute format('lock table outbox_s%s in access exclusive mode', p_segment);
   -- A new statement, hence a new snapshot: a row committed between the first look and the lock is seen here.
   if outbox_segment_needed(p_segment, p_min_age) then
-    if not v_overdue then
-      return 'needed';
-    end if;
-    select count(*), coalesce(bool_or(u.planned), false) into v_rows, v_planned
-      from (select * from outbox_undone(p_segment, p_min_age) limit 20001) u;
-    if v_planned or v_rows > 20000 then
+    if not v_overdue or exists (select from outbox_overdue(p_segment, p_min_age) w where w.fate = 'wait') then
       return 'needed';
     end if;
     insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at,
                              created_at, due)
     select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at, o.expires_at,
            o.created_at, coalesce(o.deliver_at, o.created_at)
-      from outbox_undone(p_segment, p_min_age) u
-      join outbox o on o.segment = p_segment and o.queue = u.queue and o.id = u.id
+      from outbox_overdue(p_segment, p_min_age) w
+      join outbox o on o.segment = p_segment and o.queue = w.queue and o.id = w.id
         on conflict (id) do nothing;
     execute format('truncate table outbox_s%s', p_segment);
     update outbox_segment set truncated_at = clock_timestamp() where segment = p_segment;
