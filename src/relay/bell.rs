@@ -110,8 +110,9 @@ impl Bell {
     pub(super) fn ask(&mut self, settings: &RelaySettings, now: Instant) -> Ask {
         let since = |last: Option<Instant>| last.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
         let second = Duration::from_secs(1);
-        // Stopped for so long that commits have been silent meanwhile: begin again.
-        if self.keeper && self.phase != Phase::Awake && since(Some(self.last_renewal)) >= Self::deadline(settings) {
+        // Stopped for so long that commits may have been silent meanwhile: begin again. Half the time, because the
+        // deadline is counted in whole seconds of another clock, from before its answer arrived.
+        if self.keeper && self.phase != Phase::Awake && since(Some(self.last_renewal)) >= Self::deadline(settings) / 2 {
             self.wake(now);
         }
         let rows = self.phase != Phase::Asleep
@@ -165,6 +166,8 @@ impl Bell {
                 Phase::Arming => self.phase = Phase::Armed,
                 Phase::Checking => self.phase = Phase::Asleep,
                 Phase::Asleep if !self.keeper && !work.armed => self.wake(now),
+                // The bell must not fill the notification queue: commits would fail. Awake, nobody rings.
+                Phase::Asleep | Phase::Armed if self.keeper && !self.quiet => self.wake(now),
                 _ => {}
             }
         }
@@ -317,6 +320,38 @@ mod tests {
         now += Duration::from_secs(60);
         let ask = bell.ask(&settings(), now);
         assert!(ask.rows && ask.bell == Some(0));
+    }
+
+    #[test]
+    fn a_keeper_that_was_stopped_for_nearly_its_deadline_begins_again_too() {
+        let mut now = Instant::now();
+        let mut bell = Bell::new(true, true, now);
+        fall_asleep(&mut bell, &mut now);
+        now += Bell::deadline(&settings()).mul_f64(0.9);
+        let ask = bell.ask(&settings(), now);
+        assert!(ask.rows && ask.bell == Some(0));
+    }
+
+    #[test]
+    fn a_full_notification_queue_is_not_added_to() {
+        let mut now = Instant::now();
+        let mut bell = Bell::new(true, true, now);
+        fall_asleep(&mut bell, &mut now);
+        now += Duration::from_secs(1);
+        let crowded = Work { notify_usage: 0.6, ..quiet(false, true) };
+        let ask = bell.ask(&settings(), now);
+        assert_eq!(ask.bell, Some(8), "asleep, it renews the deadline");
+        bell.answered(ask, &crowded, Seen::default(), now);
+        assert_eq!(bell.next(&settings(), now), Next::Look);
+        for _ in 0..100 {
+            let ask = bell.ask(&settings(), now);
+            assert!(ask.bell.is_none_or(|bell| bell == 0), "{ask:?}");
+            bell.answered(ask, &crowded, Seen::default(), now);
+            if let Next::Sleep { until, asleep } = bell.next(&settings(), now) {
+                assert!(!asleep);
+                now = until.max(now + Duration::from_millis(1));
+            }
+        }
     }
 
     #[test]
