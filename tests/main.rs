@@ -9,6 +9,7 @@ mod broker;
 mod common;
 mod config;
 mod connect;
+mod faults;
 mod house;
 mod migrate;
 mod model;

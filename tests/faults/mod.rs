@@ -1,0 +1,17 @@
+//! Everything that can go wrong around the relay, and that no committed row is missing, doubled or out of order for it.
+//!
+//! [`ledger`] holds what was committed against what stands in Redis; each other file is one kind of mishap.
+
+#[cfg(feature = "failpoints")]
+mod crash;
+#[cfg(feature = "failpoints")]
+mod goes_back;
+mod isolation;
+mod ledger;
+mod moving;
+mod postgres;
+mod redis_faults;
+mod redis_loss;
+mod sharing;
+mod stage;
+mod window;
