@@ -60,12 +60,12 @@ pub(super) fn difference(old: &Config, new: &Config) -> Changes {
     )
 }
 
-/// Whether a running relay takes a new value of this key over. Addresses, identities and everything that decides
-/// where a message goes or how it looks do not: the queue would have to be opened again under a new destination.
+/// Whether a running relay takes a new value of this key over. It opens a queue again when something changes about
+/// where its messages go or how they look; what the process is made of (its Postgres, its port, its name) stays.
 fn reloads(key: &Key) -> bool {
     let path: Vec<&str> = key.0.iter().map(String::as_str).collect();
     match path.as_slice() {
-        ["log", "level"] | ["retention", _] | ["defaults" | "queues", .., "window" | "max_message"] => true,
+        ["log", "level"] | ["retention" | "defaults" | "queues" | "redis", ..] => true,
         // The secret is read through it; where the file lies does not matter.
         [.., file] if file.ends_with("_file") => true,
         ["relay", key] => *key != "id",

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -26,20 +26,27 @@ pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<S
 /// A request to cancel a statement is an attempt to be kind; it gets this long.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Knows how to reach one database. Cheap to clone; its `Debug` shows no password.
+/// Knows how to reach one database. Cheap to clone, and all clones see a renewed password; its `Debug` shows none.
 #[derive(Clone)]
-pub struct Connector(Arc<Inner>);
+pub struct Connector {
+    setting: &'static str,
+    target: Arc<str>,
+    access: Arc<RwLock<Arc<Access>>>,
+}
 
-struct Inner {
+/// How to get in.
+struct Access {
     setting: &'static str,
     dsn: Dsn,
-    target: String,
     tls: MakeRustlsConnect,
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("setting", &self.0.setting).field("target", &self.0.target).finish()
+        f.debug_struct("Connector")
+            .field("setting", &self.setting)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,50 +63,89 @@ impl Connector {
     /// `setting` is where the string came from (`database.url`), for error messages. `application_name` is what
     /// `pg_stat_activity` shows unless the string names something else. The error is a [`Fault::Halt`].
     pub fn new(setting: &'static str, url: &str, application_name: &str) -> Result<Self, Fault> {
+        let access = Access::read(setting, url, application_name)?;
+        let target = describe(&access.dsn).into();
+        Ok(Self { setting, target, access: Arc::new(RwLock::new(Arc::new(access))) })
+    }
+
+    /// Uses another password, or other parameters, for connections from now on. False, and nothing is changed, if the
+    /// connection string leads to another user, host or database.
+    pub fn renew(&self, url: &str) -> Result<bool, Fault> {
+        let old = self.access();
+        let mut access = Access::read(self.setting, url, old.dsn.base.get_application_name().unwrap_or_default())?;
+        if describe(&access.dsn) != *self.target {
+            return Ok(false);
+        }
+        if !access.dsn.connect_timeout_given {
+            access.dsn.connect_timeout = old.dsn.connect_timeout;
+        }
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+        Ok(true)
+    }
+
+    /// How long one attempt may take, unless the connection string says so itself.
+    #[must_use]
+    pub fn connect_timeout(self, limit: Duration) -> Self {
+        // Nobody else holds it yet, right after `new`.
+        if let Some(access) = Arc::get_mut(&mut self.access.write().unwrap_or_else(PoisonError::into_inner))
+            && !access.dsn.connect_timeout_given
+        {
+            access.dsn.connect_timeout = limit;
+        }
+        self
+    }
+
+    /// As it is at this moment: an attempt to connect goes by one and the same from its beginning to its end.
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// `user@host:port/database`, for logs; without password and parameters.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The setting that the connection string came from.
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// The longest that [`Connector::connect`] can take if every name resolves to one address.
+    pub(super) fn patience(&self) -> Duration {
+        let dsn = &self.access().dsn;
+        let attempts = u32::try_from(dsn.endpoints.len()).unwrap_or(1);
+        // Resolving and the second try of `prefer` and `allow` count too.
+        dsn.connect_timeout.saturating_mul(attempts.saturating_mul(3))
+    }
+
+    /// Opens a connection to the first host that fits. The error is never uncertain.
+    pub(super) async fn connect(&self) -> Result<(Client, Wire), PgFault> {
+        self.access().connect().await
+    }
+
+    /// Asks the server to stop what the session is doing. Best effort.
+    pub(super) async fn cancel(&self, token: CancelToken) {
+        let tls = self.access().tls.clone();
+        // Too late, or unreachable: either way there is nothing more to do.
+        drop(timeout(CANCEL_TIMEOUT, token.cancel_query(tls)).await);
+    }
+}
+
+impl Access {
+    fn read(setting: &'static str, url: &str, application_name: &str) -> Result<Self, Fault> {
         let config_fault = |text: String| Fault::halt("config", format!("{setting}: {text}")).of(Origin::Postgres);
         let mut dsn = dsn::parse(url).map_err(config_fault)?;
         if dsn.base.get_application_name().is_none() {
             dsn.base.application_name(application_name);
         }
         let tls = tls::connector(&dsn.tls).map_err(config_fault)?;
-        let target = describe(&dsn);
-        Ok(Self(Arc::new(Inner { setting, dsn, target, tls })))
+        Ok(Self { setting, dsn, tls })
     }
 
-    /// How long one attempt may take, unless the connection string says so itself.
-    #[must_use]
-    pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        // Nobody else holds it yet, right after `new`.
-        if let Some(inner) = Arc::get_mut(&mut self.0)
-            && !inner.dsn.connect_timeout_given
-        {
-            inner.dsn.connect_timeout = limit;
-        }
-        self
-    }
-
-    /// `user@host:port/database`, for logs; without password and parameters.
-    pub fn target(&self) -> &str {
-        &self.0.target
-    }
-
-    /// The setting that the connection string came from.
-    pub fn setting(&self) -> &'static str {
-        self.0.setting
-    }
-
-    /// The longest that [`Connector::connect`] can take if every name resolves to one address.
-    pub(super) fn patience(&self) -> Duration {
-        let attempts = u32::try_from(self.0.dsn.endpoints.len()).unwrap_or(1);
-        // Resolving and the second try of `prefer` and `allow` count too.
-        self.0.dsn.connect_timeout.saturating_mul(attempts.saturating_mul(3))
-    }
-
-    /// Opens a connection to the first host that fits. The error is never uncertain.
-    pub(super) async fn connect(&self) -> Result<(Client, Wire), PgFault> {
+    async fn connect(&self) -> Result<(Client, Wire), PgFault> {
         let tls = self.tls()?;
-        let mut order: Vec<&Endpoint> = self.0.dsn.endpoints.iter().collect();
-        if self.0.dsn.shuffle {
+        let mut order: Vec<&Endpoint> = self.dsn.endpoints.iter().collect();
+        if self.dsn.shuffle {
             fastrand::shuffle(&mut order);
         }
         let mut failures = Vec::new();
@@ -112,19 +158,13 @@ impl Connector {
         Err(sum_up(failures))
     }
 
-    /// Asks the server to stop what the session is doing. Best effort.
-    pub(super) async fn cancel(&self, token: CancelToken) {
-        // Too late, or unreachable: either way there is nothing more to do.
-        drop(timeout(CANCEL_TIMEOUT, token.cancel_query(self.0.tls.clone())).await);
-    }
-
     /// Certificates are read again for each connection, so that renewed ones count without a restart.
     fn tls(&self) -> Result<MakeRustlsConnect, PgFault> {
-        if !tls::reads_files(&self.0.dsn.tls) {
-            return Ok(self.0.tls.clone());
+        if !tls::reads_files(&self.dsn.tls) {
+            return Ok(self.tls.clone());
         }
-        let halt = |text| PgFault::refused(Fault::halt("tls", format!("{}: {text}", self.0.setting)));
-        tls::connector(&self.0.dsn.tls).map_err(halt)
+        let halt = |text| PgFault::refused(Fault::halt("tls", format!("{}: {text}", self.setting)));
+        tls::connector(&self.dsn.tls).map_err(halt)
     }
 
     async fn reach(&self, endpoint: &Endpoint, tls: &MakeRustlsConnect) -> Result<(Client, Wire), PgFault> {
@@ -145,11 +185,11 @@ impl Connector {
             Place::Tcp { addr: Some(addr), .. } => return Ok(vec![Some(*addr)]),
             Place::Tcp { name, addr: None } => name,
         };
-        let doing = format!("resolving {name} ({})", self.0.setting);
-        match timeout(self.0.dsn.connect_timeout, tokio::net::lookup_host((name.as_str(), endpoint.port))).await {
+        let doing = format!("resolving {name} ({})", self.setting);
+        match timeout(self.dsn.connect_timeout, tokio::net::lookup_host((name.as_str(), endpoint.port))).await {
             Ok(Ok(found)) => Ok(found.map(|a: SocketAddr| Some(a.ip())).collect()),
             Ok(Err(e)) => Err(PgFault::refused(Fault::retry("connection", format!("{doing}: {e}")))),
-            Err(_) => Err(PgFault::timeout(&doing, self.0.dsn.connect_timeout, "check the name and the DNS server")),
+            Err(_) => Err(PgFault::timeout(&doing, self.dsn.connect_timeout, "check the name and the DNS server")),
         }
     }
 
@@ -161,7 +201,7 @@ impl Connector {
         tls: &MakeRustlsConnect,
     ) -> Result<(Client, Wire), PgFault> {
         let unix = matches!(endpoint.place, Place::Unix(_));
-        let (first, second) = match self.0.dsn.tls.mode {
+        let (first, second) = match self.dsn.tls.mode {
             // TLS is not spoken on Unix sockets, whatever sslmode says.
             _ if unix => (SslMode::Disable, None),
             Mode::Disable => (SslMode::Disable, None),
@@ -182,23 +222,23 @@ impl Connector {
     /// One attempt. The flag of the error says whether the other of TLS and plain text may succeed.
     async fn attempt(&self, to: Attempt<'_>, tls: &MakeRustlsConnect) -> Result<(Client, Wire), (PgFault, bool)> {
         let doing = format!("connecting to {}", spell(to.endpoint));
-        let limit = self.0.dsn.connect_timeout;
+        let limit = self.dsn.connect_timeout;
         let config = self.config(&to);
         match timeout(limit, config.connect(tls.clone())).await {
             Ok(Ok(pair)) => Ok(pair),
             Ok(Err(error)) => {
                 let other_way = is_tls(&error) || error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
-                Err((connecting(&error, &doing, self.0.setting), other_way))
+                Err((connecting(&error, &doing, self.setting), other_way))
             }
             Err(_) => {
-                let next = format!("check the host and the port in {} and the firewall", self.0.setting);
+                let next = format!("check the host and the port in {} and the firewall", self.setting);
                 Err((PgFault::timeout(&doing, limit, &next), false))
             }
         }
     }
 
     fn config(&self, to: &Attempt<'_>) -> Config {
-        let mut config = self.0.dsn.base.clone();
+        let mut config = self.dsn.base.clone();
         match &to.endpoint.place {
             Place::Unix(folder) => config.host_path::<&Path>(folder),
             Place::Tcp { name, .. } => config.host(name.as_str()),
@@ -206,10 +246,10 @@ impl Connector {
         if let Some(addr) = to.addr {
             config.hostaddr(addr);
         }
-        if self.0.dsn.tls.direct && to.mode == SslMode::Require {
+        if self.dsn.tls.direct && to.mode == SslMode::Require {
             config.ssl_negotiation(SslNegotiation::Direct);
         }
-        config.port(to.endpoint.port).ssl_mode(to.mode).connect_timeout(self.0.dsn.connect_timeout);
+        config.port(to.endpoint.port).ssl_mode(to.mode).connect_timeout(self.dsn.connect_timeout);
         config
     }
 }
