@@ -44,6 +44,11 @@ pub(super) fn outbox(sources: &Sources) -> Result<Outbox, Exit> {
 /// Says what went wrong and with which exit code the command ends.
 pub(super) fn failed(fault: &Fault) -> Exit {
     say(&format!("outboxd: {}", fault.reason().message));
+    exit(fault)
+}
+
+/// With which exit code a command ends that has said already what went wrong.
+pub(super) fn exit(fault: &Fault) -> Exit {
     match fault {
         Fault::Retry(_) => Exit::Unreachable,
         Fault::Halt(reason) if reason.class == "config" => Exit::Config,

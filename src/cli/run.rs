@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::{connect, load, say};
 use crate::config::{Config, Sources};
 use crate::fault::Fault;
-use crate::pg::{Database, Outbox, migrate};
+use crate::pg::{Connector, Database, Outbox, migrate};
 use crate::relay::{self, Parts};
 use crate::telemetry::{Health, Logs, Metrics, Server};
 
@@ -35,6 +35,7 @@ pub(super) async fn run(args: RunArgs) -> Exit {
         Err(exit) => return exit,
     };
     let logs = Logs::init(&config.log);
+    end_at_a_panic();
     for warning in config.warnings() {
         tracing::warn!(event = "config.warning", "{warning}");
     }
@@ -42,16 +43,31 @@ pub(super) async fn run(args: RunArgs) -> Exit {
         Ok(()) => Exit::Ok,
         Err(fault) => {
             let reason = fault.reason();
-            tracing::error!(event = "relay.failed", class = reason.class, reason = %reason.message);
-            connect::failed(&fault)
+            tracing::error!(event = "relay.failed", class = reason.class, reason = %reason.message, "the relay cannot run");
+            connect::exit(&fault)
         }
     }
+}
+
+/// A lane that panicked would leave its queue standing while everything looks well. The process ends instead: whatever
+/// started it starts it again, and what was under way is safe in the ledger.
+fn end_at_a_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        // Not its words: they may quote data.
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(
+            event = "relay.panicked",
+            place,
+            "a fault of outboxd, please report it; the relay ends at once"
+        );
+        std::process::abort();
+    }));
 }
 
 async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> Result<(), Fault> {
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::new());
-    let health = Health::new();
+    let health = Health::with_grace(config.http.ready_grace.get());
     let id = config.relay_id();
     tracing::info!(
         event = "relay.starting",
@@ -67,14 +83,19 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> 
 
     let config = config_seen.borrow().clone();
     let server = Server::start(&config.http, metrics.clone(), health.clone(), shown, stop.clone()).await?;
+    if let Some(address) = server.address() {
+        tracing::info!(event = "http.listening", %address);
+    }
     let counted = metrics.clone();
     let database = connect::database(&config)?.on_statement(Arc::new(move |name| counted.statement(name)));
     let ready = prepare(args, &config, &database, &health, &stop).await?;
     let outcome = if ready {
+        let listen = connect::listener(&config)?;
+        tokio::spawn(renew(config_seen.clone(), database.connector().clone(), listen.clone()));
         let parts = Parts {
             config: config_seen,
             outbox: Outbox::new(database, &config.database.schema),
-            listen: Some(connect::listener(&config)?),
+            listen: Some(listen),
             metrics,
             health,
             id,
@@ -161,6 +182,19 @@ fn signals(
         say("outboxd: stopped at once");
         std::process::exit(130);
     })
+}
+
+/// Hands changed passwords to whoever opens connections to Postgres, until the process ends.
+async fn renew(mut config: watch::Receiver<Arc<Config>>, work: Connector, listen: Connector) {
+    while config.changed().await.is_ok() {
+        let database = config.borrow_and_update().database.clone();
+        for (connector, url) in [(&work, &database.url), (&listen, database.listen())] {
+            // Another user, host or database needs a restart, which was said when the configuration was read.
+            if let Err(fault) = connector.renew(url.expose()) {
+                tracing::error!(event = "config.refused", reason = %fault);
+            }
+        }
+    }
 }
 
 /// A new configuration is taken up only if it is right as a whole.

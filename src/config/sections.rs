@@ -196,11 +196,13 @@ impl Default for RetentionSettings {
 pub struct HttpSettings {
     /// Address and port to listen on; `""` switches it off. `0.0.0.0:9187` to be reached from other machines.
     pub listen: String,
+    /// For how long `/readyz` goes on saying yes after Postgres has stopped answering. Redis never matters to it.
+    pub ready_grace: Period,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9187".to_owned() }
+        Self { listen: "127.0.0.1:9187".to_owned(), ready_grace: Period::from_secs(30) }
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 /// A loop that has not beaten for this long hangs.
 const BEAT_LIMIT: Duration = Duration::from_secs(15);
-/// For this long a relay without Postgres stays ready: a fail-over is no reason to send traffic elsewhere.
+/// For this long a relay without Postgres stays ready unless told otherwise: a fail-over is no reason to send traffic
+/// elsewhere.
 const POSTGRES_GRACE: Duration = Duration::from_secs(30);
 
 /// A cheap handle; all clones speak of the same relay.
 #[derive(Debug, Clone)]
 pub struct Health {
+    grace: Duration,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -40,15 +42,20 @@ impl Default for Health {
 }
 
 impl Health {
-    /// A relay that is starting: alive, and not ready.
+    /// A relay that is starting: alive, and not ready. Later it stays ready for 30 s without Postgres.
     pub fn new() -> Self {
+        Self::with_grace(POSTGRES_GRACE)
+    }
+
+    /// [`Health::new`] for a relay that stays ready without Postgres for another time.
+    pub fn with_grace(grace: Duration) -> Self {
         let facts = Facts {
             last_beat: Instant::now(),
             unready: Some("starting".to_owned()),
             postgres_down_since: None,
             draining: false,
         };
-        Self { facts: Arc::new(Mutex::new(facts)) }
+        Self { grace, facts: Arc::new(Mutex::new(facts)) }
     }
 
     /// The relay's loop went round once.
@@ -66,7 +73,7 @@ impl Health {
         self.facts().unready = Some(reason.to_owned());
     }
 
-    /// Postgres answers, or does not. The relay stays ready for 30 s without it.
+    /// Postgres answers, or does not. The relay stays ready without it for its grace.
     pub fn postgres(&self, reachable: bool) {
         let mut facts = self.facts();
         facts.postgres_down_since =
@@ -102,7 +109,7 @@ impl Health {
         match (&facts.unready, down) {
             _ if facts.draining => Verdict::Unwell("stopping".to_owned()),
             (Some(reason), _) => Verdict::Unwell(reason.clone()),
-            (None, Some(down)) if down > POSTGRES_GRACE => {
+            (None, Some(down)) if down > self.grace => {
                 Verdict::Unwell(format!("Postgres has not answered for {} s", down.as_secs()))
             }
             _ => Verdict::Well,

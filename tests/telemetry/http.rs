@@ -52,7 +52,7 @@ impl Site {
 }
 
 fn listen(address: &str) -> HttpSettings {
-    HttpSettings { listen: address.to_owned() }
+    HttpSettings { listen: address.to_owned(), ..HttpSettings::default() }
 }
 
 /// Everything until the other side closes.
