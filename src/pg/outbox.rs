@@ -50,7 +50,10 @@ impl Outbox {
         let params: [Param<'_>; 4] =
             [(&ask.rows, Type::BOOL), (&ask.discover, Type::BOOL), (&ask.keep, Type::BOOL), (&ask.bell, Type::INT8)];
         let rows = match session {
-            Session::Listening(listener) => listener.statement("work", &self.sql.work, &params).await?,
+            Session::Listening(listener) => {
+                self.database.sends("work");
+                listener.statement("work", &self.sql.work, &params).await?
+            }
             Session::Pooled => self.database.statement("work", &self.sql.work, &params).await?,
         };
         let now = Instant::now();
@@ -177,6 +180,7 @@ impl Outbox {
 
     /// Whether a transaction is open that may have inserted while the bell said "awake".
     pub async fn bell_waits(&self, listener: &Listener) -> Result<bool, Fault> {
+        self.database.sends("bell_waits");
         let rows = listener.statement("bell_waits", &self.sql.bell_waits, &[]).await?;
         Ok(one(&rows, "bell_waits")?.get(0))
     }

@@ -127,6 +127,11 @@ impl Database {
         held.session()?.transaction(name, sql, params, limit).await
     }
 
+    /// Counts a statement that this outbox sends on a session of its own, the one that listens.
+    pub(super) fn sends(&self, name: &'static str) {
+        (self.on_statement)(name);
+    }
+
     /// How to reach the same database outside the pool.
     pub fn connector(&self) -> &Connector {
         &self.connector
