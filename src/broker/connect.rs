@@ -67,7 +67,7 @@ impl Target {
         let wrong = |what: &str| {
             Fault::halt(
                 "config",
-                format!("`url` of redis {name:?}: {what}; expected redis://[user:password@]host[:port][/db]"),
+                format!("`url` of redis.{name}: {what}; expected redis://[user:password@]host[:port][/db]"),
             )
         };
         let parsed = redis::parse_redis_url(url.expose_secret()).ok_or_else(|| wrong("it is not a Redis URL"))?;
@@ -91,7 +91,7 @@ impl Target {
             return Err(wrong("the database must not be negative"));
         }
         Ok(Self(Arc::new(Inner {
-            place: format!("redis {name:?} at {}", describe(&address, db)).into(),
+            place: format!("redis.{name} at {}", describe(&address, db)).into(),
             username: settings.username().map(str::to_owned),
             password: settings.password().map(SecretString::from),
             tls_config: OnceCell::new(),
@@ -193,7 +193,13 @@ impl Inner {
     }
 
     fn tls_fault(&self, what: &str) -> Fault {
-        Fault::retry("tls", format!("{}: no TLS connection: {what}", self.place))
+        Fault::retry(
+            "tls",
+            format!(
+                "{}: no TLS connection: {what}; are the host, the port and `ssl_ca_certs` in `url` right?",
+                self.place
+            ),
+        )
     }
 }
 

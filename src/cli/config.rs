@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigErrors, Problem, Sources, json_schema, render}
 /// Where the configuration comes from; every command that reads it takes these.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceArgs {
-    /// Read this file [default: $`OUTBOXD_CONFIG`, or /etc/outboxd/outboxd.toml if it exists]
+    /// Read this file [default: `OUTBOXD_CONFIG`, or /etc/outboxd/outboxd.toml if it exists]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Set one key, over file and environment; may be given again

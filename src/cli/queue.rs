@@ -72,10 +72,18 @@ async fn act(outbox: &Outbox, command: QueueCommand) -> Result<Exit, Fault> {
         }
         QueueCommand::Pause { queue, reason } => {
             let known = outbox.pause(&queue, reason.as_deref()).await?;
+            if known {
+                say(&format!(
+                    "outboxd: queue {queue:?} is paused; its tasks wait in Postgres until `outboxd queue resume {queue}`"
+                ));
+            }
             (queue, known)
         }
         QueueCommand::Resume { queue } => {
             let known = outbox.resume(&queue).await?;
+            if known {
+                say(&format!("outboxd: queue {queue:?} goes on; see `outboxd status`"));
+            }
             (queue, known)
         }
         QueueCommand::Move { queue, resend, skip: _ } => {

@@ -105,7 +105,13 @@ fn silent(error: &tokio_postgres::Error, doing: &str, setting: &str) -> PgFault 
         // The driver's words for target_session_attrs.
         Fault::retry("read_only", format!("{doing}: the server is a read-only standby: waiting for a primary"))
     } else if error.is_closed() || io.is_some() {
-        Fault::retry("connection", format!("{doing}: {text}"))
+        let refused = io.is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+        let next = if refused {
+            format!(": is the server up? else check the host and the port in {setting}")
+        } else {
+            String::new()
+        };
+        Fault::retry("connection", format!("{doing}: {text}{next}"))
     } else if error.to_string().starts_with("authentication") {
         Fault::halt("auth", format!("{doing}: {text}: check the user and the password in {setting}"))
     } else {

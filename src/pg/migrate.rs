@@ -80,9 +80,29 @@ pub async fn plan(connector: &Connector, schema: &str) -> Result<Standing, Migra
 pub async fn check(connector: &Connector, schema: &str) -> Result<(), Fault> {
     match plan(connector, schema).await {
         Ok(standing) if fits(&standing) => Ok(()),
-        Ok(standing) => Err(Fault::halt("schema", describe(&standing, schema).join("; "))),
+        Ok(standing) => Err(Fault::halt("schema", sum_up(&standing, schema))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is wrong, in one line for a log.
+fn sum_up(standing: &Standing, schema: &str) -> String {
+    let all = match standing {
+        Standing::Behind(steps) => steps.len() >= files().len() && steps.iter().all(|step| step.why == Why::New),
+        _ => false,
+    };
+    if all {
+        return format!(
+            "the schema {schema} holds no outbox: run `outboxd migrate up`, or start with `outboxd run --migrate`"
+        );
+    }
+    let mut sentences = describe(standing, schema);
+    let more = sentences.len().saturating_sub(2);
+    sentences.truncate(2);
+    if more > 0 {
+        sentences.push(format!("{more} more of the kind, see `outboxd migrate check`"));
+    }
+    sentences.join("; ")
 }
 
 /// Whether a relay of this release can work with the schema.

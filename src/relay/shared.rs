@@ -105,7 +105,7 @@ impl Targets {
             }
         };
         if news {
-            tracing::warn!(event = "redis.down", target = name, class = reason.class, reason = %reason.message,
+            tracing::warn!(event = "redis.down", redis = name, class = reason.class, reason = %reason.message,
                 "Redis cannot be used; tasks wait in Postgres");
         }
     }
@@ -114,7 +114,7 @@ impl Targets {
     pub(crate) fn worked(&self, name: &str, metrics: &Metrics) {
         metrics.redis_up(name, true);
         if lock(&self.down).remove(name).is_some() {
-            tracing::info!(event = "redis.up", target = name, "Redis can be used again");
+            tracing::info!(event = "redis.up", redis = name, "Redis can be used again");
         }
     }
 

@@ -95,8 +95,8 @@ impl Format {
             return Ok(());
         }
         let message = format!(
-            "the message has {size} bytes, the queue's max_message_bytes is {}: \
-             store the data elsewhere and pass its id, or raise the limit",
+            "the message has {size} bytes, the queue's max_message is {}: \
+             store the data elsewhere and pass its id, or raise max_message",
             self.max_message_bytes
         );
         Err(Fault::reject("too_large", message))
