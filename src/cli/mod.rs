@@ -2,6 +2,7 @@
 
 pub mod config;
 mod connect;
+mod demo;
 pub mod exit;
 mod health;
 pub mod migrate;
@@ -48,6 +49,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Ask a running relay whether it is alive and ready
     Health(health::HealthArgs),
+    /// Watch committed tasks reach a worker through a killed relay and an emptied Redis, all of it private
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the command line of this process.
@@ -82,6 +85,7 @@ async fn dispatch(command: Command) -> u8 {
         Command::Queue(args) => Box::pin(queue::run(args)).await.into(),
         Command::Config(args) => config::run(args, &mut out, &mut err).into(),
         Command::Health(args) => health::run(&args).await.into(),
+        Command::Demo(args) => demo::run(args).await.into(),
     }
 }
 

@@ -139,6 +139,8 @@ fn spec(options: &CeleryOptions, folder: &Path) -> ProcessSpec {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let concurrency = options.concurrency.to_string();
     ProcessSpec::new(&options.program, &options.folder, folder.join("log"))
+        // CELERY_BROKER_URL would send this worker to the broker of whoever runs it.
+        .without_env(|name| name.starts_with("CELERY_"))
         .args(["-A", &options.app, "worker", "--loglevel", "INFO", "-Q", &options.queues.join(",")])
         .args(["-c", &concurrency, "-P", &options.pool, "-n", &format!("{name}@%h")])
         // Greeting other workers at the start costs a second and nothing here depends on it.

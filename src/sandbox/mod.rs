@@ -20,7 +20,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use celery::{CeleryOptions, CeleryWorker};
@@ -56,14 +56,28 @@ impl Sandbox {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let base = std::env::temp_dir();
         sweep(&base);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = base.join(format!("{PREFIX}{}-{count}", std::process::id()));
-        let failed = |e| failure(format!("The temporary folder {} cannot be made: {e}.", path.display()));
-        // `create_dir`, not `create_dir_all`: a folder that somebody else put there must not be used.
-        fs::create_dir(&path).map_err(failed)?;
-        // Servers that may not run as root read their files in here under another user.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-        Ok(Self { folder: Arc::new(Folder { path }) })
+        loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = base.join(format!("{PREFIX}{}-{count}", std::process::id()));
+            let failed = |e| failure(format!("The temporary folder {} cannot be made: {e}.", path.display()));
+            // `create_dir`, not `create_dir_all`: a folder that somebody else put there must not be used.
+            match fs::create_dir(&path) {
+                Ok(()) => {}
+                // A folder that was kept, of a process that had the same id.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && count < 1_000 => continue,
+                Err(e) => return Err(failed(e)),
+            }
+            // Servers that may not run as root read their files in here under another user.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+            return Ok(Self { folder: Arc::new(Folder { path, kept: AtomicBool::new(false) }) });
+        }
+    }
+
+    /// Lets the folder stay: neither the end of this sandbox nor the next one removes it.
+    pub fn keep(&self) {
+        self.folder.kept.store(true, Ordering::Relaxed);
+        // Without the mark the folder stays until the next sandbox is made, which is as good as this can do.
+        let _ = fs::write(self.folder().join(KEPT), "");
     }
 
     /// Where the servers' files and logs are.
@@ -86,15 +100,18 @@ impl Sandbox {
 }
 
 const PREFIX: &str = "outboxd-sandbox-";
+/// Marks a folder that is not to be swept up.
+const KEPT: &str = "kept";
 
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
+    kept: AtomicBool,
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if !keep() {
+        if !keep() && !self.kept.load(Ordering::Relaxed) {
             // A server that was just killed may still be writing its last file.
             let _ = poll_until(Duration::from_secs(2), || fs::remove_dir_all(&self.path).is_ok());
         }
@@ -116,6 +133,7 @@ fn sweep(base: &Path) {
         let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
         if let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok())
             && !Path::new(&format!("/proc/{pid}")).exists()
+            && !entry.path().join(KEPT).exists()
         {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -25,6 +25,7 @@ pub struct ProcessSpec {
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    unwanted: Vec<OsString>,
     folder: PathBuf,
     log: PathBuf,
     stdout: Option<PathBuf>,
@@ -39,6 +40,7 @@ impl ProcessSpec {
             program: program.into(),
             args: Vec::new(),
             env: Vec::new(),
+            unwanted: Vec::new(),
             folder: folder.into(),
             log: log.into(),
             stdout: None,
@@ -58,6 +60,14 @@ impl ProcessSpec {
     #[must_use]
     pub fn env<K: AsRef<OsStr>, V: AsRef<OsStr>>(mut self, vars: impl IntoIterator<Item = (K, V)>) -> Self {
         self.env.extend(vars.into_iter().map(|(k, v)| (k.as_ref().to_owned(), v.as_ref().to_owned())));
+        self
+    }
+
+    /// Leaves out variables of this program's environment, by name.
+    #[must_use]
+    pub fn without_env(mut self, unwanted: impl Fn(&str) -> bool) -> Self {
+        let names = std::env::vars_os().map(|(name, _)| name);
+        self.unwanted.extend(names.filter(|name| name.to_str().is_some_and(&unwanted)));
         self
     }
 
@@ -93,6 +103,9 @@ impl ProcessSpec {
             }
             None => Command::new(&self.program),
         };
+        for name in &self.unwanted {
+            command.env_remove(name);
+        }
         command.args(&self.args).envs(self.env.iter().map(|(k, v)| (k, v)));
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(stdout).stderr(log).process_group(0);
         if let Some(user) = self.user {

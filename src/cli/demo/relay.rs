@@ -1,0 +1,126 @@
+//! The relay of the demo: this very program as a process of its own, and what its log says.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::tail::Tail;
+use super::trouble::Trouble;
+use crate::sandbox::{Process, ProcessSpec, Sandbox};
+
+/// After the FLUSHALL so much of the history is sent again; long enough for the step to be well inside it.
+pub(super) const HORIZON_SECONDS: u64 = 10;
+
+/// One line of the log.
+#[derive(Debug)]
+pub(super) struct Event {
+    /// Its stable name, such as `queue.loss`.
+    pub(super) name: String,
+    /// When it was written.
+    pub(super) at: Option<Timestamp>,
+    line: Value,
+}
+
+impl Event {
+    /// A field as text; empty if it is not there.
+    pub(super) fn text(&self, field: &str) -> &str {
+        self.line.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A field as a number.
+    pub(super) fn number(&self, field: &str) -> Option<i64> {
+        self.line.get(field).and_then(Value::as_i64)
+    }
+}
+
+/// `outboxd run` with a configuration of its own.
+#[derive(Debug)]
+pub(super) struct Relay {
+    process: Process,
+    spec: ProcessSpec,
+    log: Tail,
+    events: Vec<Event>,
+}
+
+impl Relay {
+    /// Starts it. It may not be ready yet.
+    pub(super) fn start(sandbox: &Sandbox, database: &str, redis: &str, format: &str) -> Result<Self, Trouble> {
+        let folder = sandbox.subfolder("relay")?;
+        let file = folder.join("outboxd.toml");
+        // Only its owner may read the passwords in it.
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)
+            .and_then(|mut handle| handle.write_all(config(database, redis, format).as_bytes()));
+        written.map_err(|error| Trouble::failed(format!("{} cannot be written: {error}", file.display())))?;
+        let program = std::env::current_exe()
+            .map_err(|error| Trouble::failed(format!("the path of this program cannot be found out: {error}")))?;
+        let log = folder.join("log");
+        let spec = ProcessSpec::new(program, &folder, &log).args(["run", "--config"]).args([&file]);
+        // The environment goes over the file: DATABASE_URL would send this relay to somebody's real database.
+        let spec = spec.without_env(|name| {
+            name.starts_with("OUTBOXD_") || ["DATABASE_URL", "REDIS_URL", "RUST_LOG"].contains(&name)
+        });
+        let process = Process::start(&spec)?;
+        Ok(Self { process, spec, log: Tail::new(log), events: Vec::new() })
+    }
+
+    /// Another process with the same configuration, after the first was killed.
+    pub(super) fn start_again(&mut self) -> Result<(), Trouble> {
+        self.process.kill();
+        self.process = Process::start(&self.spec)?;
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The end of its log, as an appendix to an error.
+    pub(super) fn last_words(&self) -> String {
+        self.process.log_tail()
+    }
+
+    /// Everything it has said, the killed one's words included.
+    pub(super) fn events(&mut self) -> &[Event] {
+        let lines = self.log.lines();
+        let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        self.events.extend(values.map(|line| {
+            let text = |field| line.get(field).and_then(Value::as_str);
+            Event {
+                name: text("event").unwrap_or_default().to_owned(),
+                at: text("timestamp").and_then(|at| at.parse().ok()),
+                line,
+            }
+        }));
+        &self.events
+    }
+
+    /// How often it has said this so far.
+    pub(super) fn count(&mut self, name: &str) -> usize {
+        self.events().iter().filter(|event| event.name == name).count()
+    }
+}
+
+fn config(database: &str, redis: &str, format: &str) -> String {
+    format!(
+        "[database]\nurl = \"{database}\"\n[redis.default]\nurl = \"{redis}\"\n\
+         [defaults]\nformat = \"{format}\"\nconfirm = \"none\"\n\
+         [relay]\nreplay_horizon = \"{HORIZON_SECONDS}s\"\n[http]\nlisten = \"\"\n\
+         [log]\nformat = \"json\"\nlevel = \"info\"\n"
+    )
+}

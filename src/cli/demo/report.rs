@@ -1,0 +1,180 @@
+//! The report at the end: counts that add up.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::ledger::{Ledger, Run};
+use super::progress::{many, thousands};
+
+/// Everything that was counted.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// Whether no task is missing and none came from a rolled-back order.
+    pub(super) ok: bool,
+    /// Who executed the tasks.
+    pub(super) worker: String,
+    pub(super) orders: Orders,
+    pub(super) tasks: Tasks,
+    pub(super) relay_kill: RelayKill,
+    pub(super) redis_restart: RedisRestart,
+    pub(super) redis_loss: RedisLoss,
+    /// From the first line to this report.
+    pub(super) seconds: f64,
+    /// Where servers, logs and the ledger are, if they were kept.
+    pub(super) folder: Option<String>,
+}
+
+/// `placed = committed + rolled_back`.
+#[derive(Debug, Serialize)]
+pub(super) struct Orders {
+    pub(super) placed: u64,
+    pub(super) committed: u64,
+    pub(super) rolled_back: u64,
+}
+
+/// One task belongs to each committed order: `committed = executed + missing`, and
+/// `executions = executed + repeated + rolled_back_but_executed` (with their own repetitions).
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Tasks {
+    pub(super) committed: u64,
+    /// Different tasks of committed orders that were executed.
+    pub(super) executed: u64,
+    pub(super) missing: u64,
+    /// Different tasks that were executed although no committed order has them.
+    pub(super) rolled_back_but_executed: u64,
+    /// Tasks of committed orders that were executed more than once.
+    pub(super) executed_more_than_once: u64,
+    /// Lines of the worker's ledger.
+    pub(super) executions: u64,
+    pub(super) repeated: Repeated,
+}
+
+/// Executions after the first one of a committed order's task, by their reason.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Repeated {
+    /// Sent again because FLUSHALL had removed every trace of what was consumed.
+    pub(super) after_flushall: u64,
+    /// Delivered again by the worker's own transport.
+    pub(super) by_the_worker: u64,
+    /// Neither.
+    pub(super) otherwise: u64,
+}
+
+/// The relay was killed and started again.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RelayKill {
+    pub(super) orders_meanwhile: u64,
+    /// From its start until everything that had waited was executed.
+    pub(super) caught_up_seconds: f64,
+}
+
+/// Redis was killed and started with its data.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RedisRestart {
+    pub(super) tasks_before: u64,
+    pub(super) tasks_after: u64,
+    pub(super) orders_meanwhile: u64,
+}
+
+/// Redis was emptied.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RedisLoss {
+    pub(super) tasks_before: u64,
+    pub(super) tasks_after: u64,
+    pub(super) markers_before: u64,
+    pub(super) markers_after: u64,
+    /// Queues of which the relay said that Redis has lost something.
+    pub(super) losses: u64,
+    /// Losses that it saw before the FLUSHALL: none is expected.
+    pub(super) losses_earlier: u64,
+    /// From the FLUSHALL until the relay had said so of every queue.
+    pub(super) noticed_seconds: f64,
+    /// From the FLUSHALL until everything had been sent again.
+    pub(super) put_back_seconds: f64,
+}
+
+impl Tasks {
+    /// Compares what was committed with what was executed; `flushed` in seconds since 1970.
+    pub(super) fn count(committed: &HashSet<Uuid>, ledger: &Ledger, flushed: f64) -> Self {
+        let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let mut tasks =
+            Self { committed: number(committed.len()), executions: ledger.executions(), ..Self::default() };
+        for (id, runs) in ledger.runs() {
+            if !committed.contains(id) {
+                tasks.rolled_back_but_executed += 1;
+                continue;
+            }
+            tasks.executed += 1;
+            tasks.executed_more_than_once += u64::from(runs.len() > 1);
+            for run in runs.iter().skip(1) {
+                tasks.repeated.add(*run, flushed);
+            }
+        }
+        tasks.missing = tasks.committed - tasks.executed;
+        tasks
+    }
+}
+
+impl Repeated {
+    fn add(&mut self, run: Run, flushed: f64) {
+        if run.redelivered {
+            self.by_the_worker += 1;
+        } else if run.at >= flushed {
+            self.after_flushall += 1;
+        } else {
+            self.otherwise += 1;
+        }
+    }
+}
+
+impl Report {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let (orders, tasks, loss) = (&self.orders, &self.tasks, &self.redis_loss);
+        let mut lines = vec![
+            ("orders placed", orders.placed, String::new()),
+            ("  rolled back", orders.rolled_back, String::new()),
+            ("  committed", orders.committed, "one task each".to_owned()),
+            ("tasks executed", tasks.executed, format!("by {}", self.worker)),
+            ("  missing", tasks.missing, "committed, but not executed".to_owned()),
+            ("  from a rollback", tasks.rolled_back_but_executed, "executed, but not committed".to_owned()),
+            ("  more than once", tasks.executed_more_than_once, tasks.repeated.reasons()),
+        ];
+        let seen = format!(
+            "one per queue: {} in Redis became {}; noticed after {:.1} s",
+            many(loss.tasks_before, "task"),
+            thousands(loss.tasks_after),
+            loss.noticed_seconds
+        );
+        lines.push(("losses seen", loss.losses + loss.losses_earlier, seen));
+        let lines: Vec<String> = lines
+            .into_iter()
+            .map(|(what, n, note)| format!("  {what:<18}{:>9}   {note}", thousands(n)).trim_end().to_owned())
+            .collect();
+        let verdict = if self.ok {
+            "Every committed task was executed, and none of a rolled-back order."
+        } else {
+            "This is not what outboxd promises. Please report it with the logs."
+        };
+        let kept = self.folder.as_ref().map_or_else(String::new, |folder| format!("\nLogs and data are in {folder}"));
+        format!("\n{}\n\n{verdict} {:.0} s in all.{kept}", lines.join("\n"), self.seconds)
+    }
+}
+
+impl Repeated {
+    fn reasons(&self) -> String {
+        let reasons = [
+            (self.after_flushall, "sent again after the FLUSHALL"),
+            (self.by_the_worker, "delivered again by the worker's own transport"),
+            (self.otherwise, "for another reason"),
+        ];
+        let told: Vec<String> = reasons
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, why)| format!("{} {why}", many(*n, "execution")))
+            .collect();
+        told.join(", ")
+    }
+}
