@@ -9,6 +9,7 @@ mod broker;
 mod common;
 mod config;
 mod connect;
+mod demo;
 mod faults;
 mod formats;
 mod house;

@@ -1,6 +1,6 @@
 //! `outboxd demo`: the main job in a minute, with private servers, through everything that usually loses tasks.
 //!
-//! [`story`] tells it step by step on a [`stage`] of real processes: a [`shop`] places orders, a [`relay`] publishes
+//! [`story`] tells it step by step ([`watch`] waits) on a [`stage`] of real processes: a [`shop`] places orders, a [`relay`] publishes
 //! their tasks, a [`worker`] executes them and writes a [`ledger`], and the [`report`] compares the two ends. Nothing
 //! of it touches any server or file outside its own temporary folder.
 
@@ -13,6 +13,7 @@ mod stage;
 mod story;
 mod tail;
 mod trouble;
+mod watch;
 mod worker;
 
 use clap::Args;
@@ -27,7 +28,7 @@ use trouble::Trouble;
 #[derive(Debug, Clone, Args)]
 pub(super) struct DemoArgs {
     /// How many orders to place
-    #[arg(long, default_value_t = 1_500, value_name = "N", value_parser = clap::value_parser!(u64).range(40..=100_000))]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(40..=100_000))]
     orders: u64,
     /// Leave the temporary folder with all logs and data
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where progress goes: standard error.
 #[derive(Debug)]
@@ -12,7 +12,12 @@ pub(super) struct Progress {
     /// Whether a line can be written over; not in a file, a pipe or a dumb terminal.
     live: bool,
     shown: String,
+    /// When the last line was finished.
+    said: Instant,
 }
+
+/// Where no line can be written over, nothing is said about progress more often than this.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// How many steps there are.
 const STEPS: u8 = 6;
@@ -21,7 +26,8 @@ impl Progress {
     pub(super) fn new() -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
         let live = io::stderr().is_terminal() && !dumb;
-        Self { begun: Instant::now(), step: 0, live, shown: String::new() }
+        let begun = Instant::now();
+        Self { begun, step: 0, live, shown: String::new(), said: begun }
     }
 
     /// Seconds since the beginning.
@@ -33,6 +39,7 @@ impl Progress {
     pub(super) fn line(&mut self, text: &str) {
         let wipe = if self.shown.is_empty() { "" } else { "\r\x1b[K" };
         self.shown.clear();
+        self.said = Instant::now();
         write(format_args!("{wipe}{text}\n"));
     }
 
@@ -50,9 +57,13 @@ impl Progress {
         self.line(&format!("{seconds:5.1} s        {text}"));
     }
 
-    /// How far it is, on a terminal only.
+    /// How far it is.
     pub(super) fn live(&mut self, text: &str) {
-        if self.live && self.shown != text {
+        if !self.live {
+            if self.said.elapsed() >= SILENCE {
+                self.told(text);
+            }
+        } else if self.shown != text {
             // Short enough not to wrap: a wrapped line cannot be written over.
             write(format_args!("\r\x1b[K               {text:.63}"));
             text.clone_into(&mut self.shown);

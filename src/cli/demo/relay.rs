@@ -9,29 +9,37 @@ use serde_json::Value;
 
 use super::tail::Tail;
 use super::trouble::Trouble;
+use super::worker::QUEUES;
 use crate::sandbox::{Process, ProcessSpec, Sandbox};
 
-/// After the FLUSHALL so much of the history is sent again; long enough for the step to be well inside it.
-pub(super) const HORIZON_SECONDS: u64 = 10;
+/// After the FLUSHALL so much of the history is sent again: as little as covers the step on a slow machine.
+pub(super) const HORIZON_SECONDS: u64 = 6;
 
 /// One line of the log.
 #[derive(Debug)]
-pub(super) struct Event {
+struct Event {
     /// Its stable name, such as `queue.loss`.
-    pub(super) name: String,
+    name: String,
     /// When it was written.
-    pub(super) at: Option<Timestamp>,
+    at: Option<Timestamp>,
     line: Value,
 }
 
 impl Event {
+    /// How many seconds after a moment it was written; `None` if it was before.
+    fn after(&self, moment: Timestamp) -> Option<f64> {
+        let seconds = self.at?.duration_since(moment).as_secs_f64();
+        // A loss can be noticed before the reply of the FLUSHALL is read.
+        (seconds > -0.2).then_some(seconds.max(0.0))
+    }
+
     /// A field as text; empty if it is not there.
-    pub(super) fn text(&self, field: &str) -> &str {
+    fn text(&self, field: &str) -> &str {
         self.line.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// A field as a number.
-    pub(super) fn number(&self, field: &str) -> Option<i64> {
+    fn number(&self, field: &str) -> Option<i64> {
         self.line.get(field).and_then(Value::as_i64)
     }
 }
@@ -96,7 +104,7 @@ impl Relay {
     }
 
     /// Everything it has said, the killed one's words included.
-    pub(super) fn events(&mut self) -> &[Event] {
+    fn events(&mut self) -> &[Event] {
         let lines = self.log.lines();
         let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         self.events.extend(values.map(|line| {
@@ -111,8 +119,31 @@ impl Relay {
     }
 
     /// How often it has said this so far.
-    pub(super) fn count(&mut self, name: &str) -> usize {
-        self.events().iter().filter(|event| event.name == name).count()
+    pub(super) fn count(&mut self, name: &str) -> u64 {
+        self.events().iter().map(|event| u64::from(event.name == name)).sum()
+    }
+
+    /// How many losses it reported since then, and how many seconds later it had reported the last.
+    pub(super) fn losses(&mut self, since: Timestamp) -> (u64, f64) {
+        let losses = self.events().iter().filter(|event| event.name == "queue.loss");
+        let times = losses.filter_map(|event| event.after(since));
+        times.fold((0, 0.0), |(count, last), seconds| (count + 1, last.max(seconds)))
+    }
+
+    /// How many seconds after that every queue's loss had been put back; `None` before that.
+    pub(super) fn put_back(&mut self, since: Timestamp) -> Option<f64> {
+        let mut last: f64 = 0.0;
+        let events = self.events();
+        for queue in QUEUES {
+            let mut newest_first = events.iter().rev().filter(|event| event.text("queue") == queue);
+            let done = newest_first.clone().find(|event| event.name == "queue.caught_up");
+            let loss = newest_first.find(|event| event.name == "queue.loss" && event.after(since).is_some())?;
+            // Nothing to send again is no event of its own.
+            if loss.number("newest") > loss.number("done") {
+                last = last.max(done?.after(since)?);
+            }
+        }
+        Some(last)
     }
 }
 

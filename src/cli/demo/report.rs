@@ -99,8 +99,7 @@ impl Tasks {
     /// Compares what was committed with what was executed; `flushed` in seconds since 1970.
     pub(super) fn count(committed: &HashSet<Uuid>, ledger: &Ledger, flushed: f64) -> Self {
         let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let mut tasks =
-            Self { committed: number(committed.len()), executions: ledger.executions(), ..Self::default() };
+        let mut tasks = Self { committed: number(committed.len()), executions: ledger.executions(), ..Self::default() };
         for (id, runs) in ledger.runs() {
             if !committed.contains(id) {
                 tasks.rolled_back_but_executed += 1;
@@ -143,7 +142,7 @@ impl Report {
             ("  more than once", tasks.executed_more_than_once, tasks.repeated.reasons()),
         ];
         let seen = format!(
-            "one per queue: {} in Redis became {}; noticed after {:.1} s",
+            "one per queue: {} in Redis, then {}; noticed after {:.1} s",
             many(loss.tasks_before, "task"),
             thousands(loss.tasks_after),
             loss.noticed_seconds
@@ -167,14 +166,11 @@ impl Repeated {
     fn reasons(&self) -> String {
         let reasons = [
             (self.after_flushall, "sent again after the FLUSHALL"),
-            (self.by_the_worker, "delivered again by the worker's own transport"),
+            (self.by_the_worker, "delivered again by the worker's transport"),
             (self.otherwise, "for another reason"),
         ];
-        let told: Vec<String> = reasons
-            .iter()
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, why)| format!("{} {why}", many(*n, "execution")))
-            .collect();
+        let told: Vec<String> =
+            reasons.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{} {why}", thousands(*n))).collect();
         told.join(", ")
     }
 }

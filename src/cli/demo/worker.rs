@@ -95,7 +95,7 @@ pub(super) fn find_celery() -> Option<PathBuf> {
 /// The version that Celery prints in its banner: `celery@host v5.7.0 (immunity)`.
 fn version(log: &Path) -> Option<String> {
     let text = fs::read_to_string(log).ok()?;
-    let words = text.lines().find(|line| line.contains("@"))?.split_whitespace();
+    let words = text.lines().find(|line| line.contains('@'))?.split_whitespace();
     let number = words.filter_map(|word| word.strip_prefix('v'));
     number.map(str::to_owned).find(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
