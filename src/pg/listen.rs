@@ -78,8 +78,7 @@ impl Listener {
         let (probe_heard, mut probed) = mpsc::channel(ROOM);
         let probe = format!("outbox_probe_{}", Uuid::new_v4().simple());
         let ears = Ears { heard, probe: probe.clone(), probe_heard, setting: connector.setting() };
-        let io = tokio::spawn(ears.drive(wire)).abort_handle();
-        let session = Session::new(client, connector.clone(), io);
+        let session = Session::new(client, connector.clone(), tokio::spawn(ears.drive(wire)));
         for channel in channels.iter().copied().chain([probe.as_str()]) {
             listen(&session, channel, limit).await?;
         }

@@ -4,6 +4,7 @@
 //! the SQL that a database needs and [`migrate`] brings it there. What goes wrong leaves as a [`PgFault`].
 
 mod answers;
+mod carry;
 mod compare;
 pub mod connect;
 mod dsn;

@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool::Runtime;
-use deadpool::managed::{
-    self, Metrics, Object, Pool, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType, Timeouts,
+use deadpool_postgres::{
+    ClientWrapper, Connect, Hook, HookError, Manager, ManagerConfig, Metrics, Pool, PoolConfig, PoolError, QueueMode,
+    RecyclingMethod, Runtime, TimeoutType, Timeouts,
 };
-use tokio_postgres::Row;
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, Row};
 
+use super::carry::{carried, carry};
 use super::connect::Connector;
-use super::error::PgFault;
-use super::session::{Param, Session};
+use super::error::{PgFault, connecting};
+use super::session::{self, Param, Session};
 use crate::fault::Fault;
 
 /// A session is closed when this old and idle: its backend's caches grow, and a moved DNS name must count one day.
@@ -48,7 +51,7 @@ pub type OnStatement = Arc<dyn Fn(&'static str) + Send + Sync>;
 /// The database. Cheap to clone; all clones share the pool.
 #[derive(Clone)]
 pub struct Database {
-    pool: Pool<Manager>,
+    pool: Pool,
     connector: Connector,
     statement_timeout: Duration,
     wait_timeout: Duration,
@@ -70,13 +73,17 @@ impl Database {
     pub fn new(connector: Connector, settings: &PoolSettings) -> Result<Self, Fault> {
         let lost = Arc::new(AtomicU64::new(0));
         let create = connector.patience();
-        let manager = Manager { connector: connector.clone(), lost: Arc::clone(&lost) };
+        let opener = Opener { connector: connector.clone(), lost: Arc::clone(&lost) };
+        // The opener knows the way. The address that the pool keeps for itself stays empty, and so holds no password.
+        let checked = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(Config::new(), opener, checked);
         let timeouts =
             Timeouts { wait: Some(settings.wait_timeout), create: Some(create), recycle: Some(RECYCLE_TIMEOUT) };
         let config = PoolConfig { max_size: settings.size.max(1), timeouts, queue_mode: QueueMode::Lifo };
         let pool = Pool::builder(manager)
             .config(config)
             .runtime(Runtime::Tokio1)
+            .pre_recycle(Hook::sync_fn(look_over))
             .build()
             .map_err(|e| Fault::halt("internal", format!("the pool: {e}")))?;
         let (statement_timeout, wait_timeout) = (settings.statement_timeout, settings.wait_timeout);
@@ -155,61 +162,76 @@ impl Database {
 
     async fn hold(&self) -> Result<Held, PgFault> {
         match self.pool.get().await {
-            Ok(object) => Ok(Held(Some(object))),
-            Err(PoolError::Backend(fault)) => Err(fault),
+            Ok(client) => Ok(Held(Some(Session::pooled(client, self.connector.clone())))),
+            Err(PoolError::Backend(error)) => Err(self.not_opened(&error)),
             Err(PoolError::Timeout(TimeoutType::Wait)) => Err(PgFault::timeout(
                 "waiting for a free database session",
                 self.wait_timeout,
                 "raise database.pool_size, or look for slow statements",
             )),
             Err(PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)) => Err(PgFault::timeout(
-                &format!("connecting to {}", self.connector.target()),
+                &self.connecting(),
                 self.connector.patience(),
                 &format!("check the hosts in {}", self.connector.setting()),
             )),
             Err(other) => Err(PgFault::refused(Fault::halt("closed", format!("the database pool: {other}")))),
         }
     }
+
+    fn not_opened(&self, error: &tokio_postgres::Error) -> PgFault {
+        let own_words = || connecting(error, &self.connecting(), self.connector.setting());
+        carried(error).cloned().unwrap_or_else(own_words)
+    }
+
+    fn connecting(&self) -> String {
+        format!("connecting to {}", self.connector.target())
+    }
 }
 
 /// A session on loan. Goes back to the pool only if nothing is left to read from it.
-struct Held(Option<Object<Manager>>);
+struct Held(Option<Session>);
 
 impl Held {
     fn session(&self) -> Result<&Session, PgFault> {
         let gone = || PgFault::refused(Fault::halt("internal", "a session was used after its return"));
-        self.0.as_deref().ok_or_else(gone)
+        self.0.as_ref().ok_or_else(gone)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take_if(|o| o.is_unfit()) {
-            Object::take(object).abandon();
+        if let Some(session) = self.0.take_if(|session| session.is_unfit()) {
+            session.abandon();
         }
     }
 }
 
-struct Manager {
+/// Whether an idle session may be handed out again. A busy one never came back.
+fn look_over(client: &mut ClientWrapper, metrics: &Metrics) -> Result<(), HookError> {
+    if client.is_closed() {
+        // The pool would see this too, and log each of them when a server stops.
+        Err(HookError::message("the session has ended"))
+    } else if metrics.age() > MAX_AGE {
+        Err(HookError::message("the session is old"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Opens the pool's sessions.
+struct Opener {
     connector: Connector,
     lost: Arc<AtomicU64>,
 }
 
-impl managed::Manager for Manager {
-    type Type = Session;
-    type Error = PgFault;
-
-    async fn create(&self) -> Result<Session, PgFault> {
-        Session::open(&self.connector, Arc::clone(&self.lost)).await
-    }
-
-    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<PgFault> {
-        if session.is_unfit() {
-            return Err(RecycleError::message("the session has ended"));
-        }
-        if metrics.age() > MAX_AGE {
-            return Err(RecycleError::message("the session is old"));
-        }
-        Ok(())
+impl Connect for Opener {
+    fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+        Box::pin(async move {
+            match Box::pin(self.connector.connect()).await {
+                Ok((client, wire)) => Ok((client, session::attend(wire, Arc::clone(&self.lost)))),
+                // The pair is there for the types: it is an error always.
+                Err(fault) => carry(fault).await.map(|(client, _)| (client, tokio::spawn(async {}))),
+            }
+        })
     }
 }

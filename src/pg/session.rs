@@ -3,12 +3,14 @@
 //! A session is *busy* from the moment a statement is sent until its last reply is read. Whoever drops the future in
 //! between, or runs out of time, leaves it busy, and a busy session is never used again.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use deadpool_postgres::{ClientWrapper, Object};
 use futures_util::future::join3;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
@@ -23,18 +25,29 @@ pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const COMMIT: &str = "COMMIT";
 
-/// One session. Dropping it closes the connection at once.
+/// One session. Dropping it closes the connection at once, or gives it back to the pool that it came from.
 #[derive(Debug)]
 pub struct Session {
-    client: Client,
+    client: Line,
     connector: Connector,
-    io: AbortHandle,
     busy: AtomicBool,
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.io.abort();
+/// Whom the client belongs to. Both end the task that does the I/O with the client.
+#[derive(Debug)]
+enum Line {
+    Own(ClientWrapper),
+    Pooled(Object),
+}
+
+impl Deref for Line {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        match self {
+            Self::Own(client) => client,
+            Self::Pooled(client) => client,
+        }
     }
 }
 
@@ -42,12 +55,21 @@ impl Session {
     /// Opens a session. Each session that ends by itself later on is counted in `lost`.
     pub async fn open(connector: &Connector, lost: Arc<AtomicU64>) -> Result<Self, PgFault> {
         let (client, wire) = Box::pin(connector.connect()).await?;
-        let io = tokio::spawn(drive(wire, lost)).abort_handle();
-        Ok(Self::new(client, connector.clone(), io))
+        Ok(Self::new(client, connector.clone(), attend(wire, lost)))
     }
 
-    pub(super) fn new(client: Client, connector: Connector, io: AbortHandle) -> Self {
-        Self { client, connector, io, busy: AtomicBool::new(false) }
+    /// A session of its own; `io` is aborted with it.
+    pub(super) fn new(client: Client, connector: Connector, io: JoinHandle<()>) -> Self {
+        Self::over(Line::Own(ClientWrapper::new(client, io)), connector)
+    }
+
+    /// A session on loan. Whoever drops it looks first whether it is fit to go back, see [`Session::abandon`].
+    pub(super) fn pooled(client: Object, connector: Connector) -> Self {
+        Self::over(Line::Pooled(client), connector)
+    }
+
+    fn over(client: Line, connector: Connector) -> Self {
+        Self { client, connector, busy: AtomicBool::new(false) }
     }
 
     /// Runs one statement in a transaction of its own; `name` is for messages.
@@ -125,12 +147,18 @@ impl Session {
 
     /// Asks the server to stop what this session still does, then closes it. Does not wait.
     pub(super) fn abandon(self) {
+        let Self { client, connector, .. } = self;
+        let client = match client {
+            Line::Own(client) => client,
+            // From here on the pool may open another in its place.
+            Line::Pooled(client) => Object::take(client),
+        };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if self.client.is_closed() {
+        if client.is_closed() {
             return;
         }
         // The session stays open meanwhile: a pooler forgets the request with the client that it belongs to.
-        runtime.spawn(async move { self.connector.cancel(self.client.cancel_token()).await });
+        runtime.spawn(async move { connector.cancel(client.cancel_token()).await });
     }
 
     fn idle(&self) {
@@ -158,9 +186,12 @@ fn doing(name: &str) -> String {
     format!("statement {name}")
 }
 
-async fn drive(wire: Wire, lost: Arc<AtomicU64>) {
-    // The reason reaches whoever waits for a reply; nobody else asks.
-    if wire.await.is_err() {
-        lost.fetch_add(1, Ordering::Relaxed);
-    }
+/// Does the I/O of a session until its end. An end that nobody asked for is counted in `lost`.
+pub(super) fn attend(wire: Wire, lost: Arc<AtomicU64>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        // The reason reaches whoever waits for a reply; nobody else asks.
+        if wire.await.is_err() {
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
+    })
 }

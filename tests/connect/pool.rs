@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use outboxd::fault::Fault;
-use outboxd::pg::{Database, PgFault, PoolSettings};
+use outboxd::pg::{Database, PgFault, PoolSettings, Session};
 use outboxd::sandbox::{PgBouncer, Proxy, Sandbox};
 use tokio_postgres::types::Type;
 
@@ -145,6 +145,19 @@ async fn a_full_pool_says_so_in_time() {
     let fault = pool.statement("next", "select 1", &[]).await.unwrap_err();
     assert!(!fault.uncertain && fault.to_string().contains("database.pool_size"), "{fault}");
     held.abort();
+}
+
+#[tokio::test]
+async fn callers_learn_why_the_pool_cannot_connect_as_if_they_had_connected_themselves() {
+    let database = common::Database::empty();
+    let url = database.postgres.url("nowhere");
+    let own = Session::open(&connector(&url), Arc::default()).await.unwrap_err();
+    assert!(own.is_code("3D000") && !own.uncertain, "{own}");
+    let pool = pool_of(&url, 2, SOON);
+    let (first, second) =
+        tokio::join!(pool.statement("one", "select 1", &[]), pool.transaction("two", "select 2", &[]));
+    assert_eq!((first.unwrap_err(), second.unwrap_err()), (own.clone(), own));
+    assert_eq!((pool.sessions(), pool.lost_sessions()), ((0, 0), 0));
 }
 
 #[tokio::test]
