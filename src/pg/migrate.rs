@@ -31,8 +31,10 @@ const OLDEST_SERVER: i32 = 140_000;
 const TABLE_LOCK_WAIT: Duration = Duration::from_secs(2);
 /// How often a run is tried.
 const ATTEMPTS: u32 = 5;
-/// How long a look at the catalogue may take.
+/// How long a look at the catalogue may take, and so may the begin and the end of a transaction.
 const LOOK: Duration = Duration::from_secs(30);
+
+const BEGIN_LOOK: &str = include_str!("../../sql/migrate/look.sql");
 
 /// A migration that did not happen. Nothing was changed, unless the fault is uncertain.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +73,7 @@ impl From<MigrateError> for Fault {
 /// How the schema stands to this program. Changes nothing and takes no lock.
 pub async fn plan(connector: &Connector, schema: &str) -> Result<Standing, MigrateError> {
     let session = open(connector).await?;
-    Ok(look(&session, schema).await?.standing)
+    Ok(glance(&session, schema).await?.standing)
 }
 
 /// What a relay asks before it starts: current, or made by a later release of the same series.
@@ -149,7 +151,7 @@ pub async fn up(connector: &Connector, schema: &str, lock_wait: Duration) -> Res
     loop {
         let session = open(connector).await?;
         // A look without the lock first: a run that has nothing to do needs no rights and waits for nobody.
-        let (steps, standing) = match look(&session, schema).await?.standing {
+        let (steps, standing) = match glance(&session, schema).await?.standing {
             Standing::Behind(_) => match Box::pin(run(&session, schema, lock_wait)).await {
                 Err(Stop::Locked(_)) if attempt < ATTEMPTS => {
                     attempt += 1;
@@ -177,6 +179,14 @@ struct Found {
     standing: Standing,
     user: String,
     owner: Option<String>,
+}
+
+/// [`look`] in a transaction of its own: only inside one can the role's time-outs be set aside through any pooler.
+async fn glance(session: &Session, schema: &str) -> Result<Found, MigrateError> {
+    plain(session, "begin", BEGIN_LOOK).await?;
+    let found = look(session, schema).await?;
+    plain(session, "rollback", "rollback").await?;
+    Ok(found)
 }
 
 async fn look(session: &Session, schema: &str) -> Result<Found, MigrateError> {
@@ -244,6 +254,7 @@ async fn lock(session: &Session, schema: &str, wait: Duration) -> Result<(), Mig
         Ok(_) => Ok(()),
         Err(fault) if fault.is_code("55P03") => {
             plain(session, "rollback", "rollback").await?;
+            plain(session, "begin", BEGIN_LOOK).await?;
             let rows =
                 ask(session, "holder", include_str!("../../sql/migrate/holder.sql"), &[(&key, Type::INT8)]).await?;
             let holder = rows.first().map(|r| -> Result<String, MigrateError> {
@@ -354,7 +365,7 @@ async fn simple(session: &Session, text: &str, finished: &mut usize) -> Result<(
 }
 
 async fn plain(session: &Session, name: &str, sql: &str) -> Result<(), MigrateError> {
-    session.script(name, sql).await.map_err(MigrateError::Database)
+    session.script(name, sql, LOOK).await.map_err(MigrateError::Database)
 }
 
 async fn set(session: &Session, parameter: &str, value: &str) -> Result<(), MigrateError> {

@@ -122,12 +122,13 @@ impl Session {
         }
     }
 
-    /// Runs a script of several statements by the simple protocol.
-    pub(super) async fn script(&self, name: &str, sql: &str) -> Result<(), PgFault> {
+    /// Runs a script of several statements by the simple protocol. After `limit` as for [`Session::statement`].
+    pub(super) async fn script(&self, name: &str, sql: &str, limit: Duration) -> Result<(), PgFault> {
         self.busy.store(true, Ordering::Release);
-        self.client.batch_execute(sql).await.map_err(|error| self.failed(&error, name))?;
-        self.idle();
-        Ok(())
+        let Ok(reply) = timeout(limit, self.client.batch_execute(sql)).await else {
+            return Err(late(name, limit));
+        };
+        reply.map_err(|error| self.failed(&error, name)).inspect(|()| self.idle())
     }
 
     /// For callers that read replies as they come.

@@ -7,11 +7,11 @@ mod scripts;
 
 use std::time::Duration;
 
-use outboxd::pg::migrate::{Report, Standing, fits, plan, up};
+use outboxd::pg::migrate::{Report, Standing, fits, lock_key, plan, up};
 use outboxd::pg::{Connector, migrate::MigrateError};
 use outboxd::sandbox::{Postgres, Sandbox};
 
-use crate::common::{Database, options};
+use crate::common::{Database, SOON, eventually, options};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -110,14 +110,41 @@ async fn what_an_earlier_release_made_and_this_one_does_not_is_dropped() {
     assert_eq!(plan(&connector(&url), "public").await.unwrap(), Standing::Current);
 }
 
-#[tokio::test]
-async fn a_role_with_short_time_outs_can_migrate() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_with_short_time_outs_can_look_and_migrate() {
+    // Long enough for what sets the time-outs aside on a busy machine; the rest is made to wait for longer.
+    const SHORT: Duration = Duration::from_millis(500);
     let server = server();
-    server
-        .sql(
-            "postgres",
-            "alter role postgres set statement_timeout = '5ms'; alter role postgres set search_path = 'nowhere'",
-        )
-        .unwrap();
-    migrate(&server.url("postgres"), "public").await.unwrap();
+    let short = format!(
+        "create role owner login; grant create on database postgres to owner;
+         alter role owner set statement_timeout = {ms}; alter role owner set lock_timeout = {ms};
+         alter role owner set search_path = 'nowhere'",
+        ms = SHORT.as_millis()
+    );
+    server.sql("postgres", &short).unwrap();
+    let (client, connection) = tokio_postgres::connect(&server.url("postgres"), tokio_postgres::NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let url = server.url_as("owner", None, "postgres");
+    // A time-out of the server runs by the server's clock: the wait has to be as real as it.
+    let longer = format!("select pg_sleep({})", SHORT.as_secs_f64() * 1.5);
+    let queued = "select count(*) from pg_locks where not granted";
+
+    let key = lock_key("own");
+    client.batch_execute(&format!("begin; select pg_advisory_xact_lock({key})")).await.unwrap();
+    let run = tokio::spawn({
+        let url = url.clone();
+        async move { migrate(&url, "own").await }
+    });
+    assert!(eventually(SOON, || async { server.sql("postgres", queued).unwrap() == "1" }).await);
+    client.batch_execute(&longer).await.unwrap();
+    client.batch_execute("commit").await.unwrap();
+    assert!(!run.await.unwrap().unwrap().steps.is_empty());
+
+    client.batch_execute("begin; lock table own.outbox_migration in access exclusive mode").await.unwrap();
+    let look = tokio::spawn(async move { plan(&connector(&url), "own").await });
+    assert!(eventually(SOON, || async { server.sql("postgres", queued).unwrap() == "1" }).await);
+    client.batch_execute(&longer).await.unwrap();
+    client.batch_execute("commit").await.unwrap();
+    assert_eq!(look.await.unwrap().unwrap(), Standing::Current);
+    driver.abort();
 }
