@@ -140,12 +140,6 @@ impl<'a> Forward<'a> {
         let shared = self.lane.shared.clone();
         let queue = self.route.settings.queue.as_str();
         for batch in ledger.done + 1..=ledger.newest {
-            while self.window.room(0) == 0 {
-                if let Some(left) = self.leaving() {
-                    return Ok(Some(left));
-                }
-                self.wait_for_room().await?;
-            }
             if let Some(left) = self.leaving() {
                 return Ok(Some(left));
             }
@@ -153,6 +147,12 @@ impl<'a> Forward<'a> {
                 Fault::retry("postgres_ledger", format!("queue {queue:?}: the ledger has no batch {batch} any more"))
             })?;
             let parcel = encode(&self.route.format, &rows);
+            while !self.window.fits(parcel.pushes.len()) {
+                self.wait_for_room().await?;
+                if let Some(left) = self.leaving() {
+                    return Ok(Some(left));
+                }
+            }
             let published = publish::publish(&shared, self.route, self.link, self.marker, &parcel).await?;
             shared.metrics.replayed(queue, u64::try_from(parcel.pushes.len()).unwrap_or(u64::MAX));
             self.arrived(published);

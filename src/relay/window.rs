@@ -44,6 +44,13 @@ impl Window {
         self.limit.saturating_sub(self.depth).saturating_sub(under_way)
     }
 
+    /// Whether a batch that was planned before may be sent now: whole, as it is in the ledger. One that is larger than
+    /// the window waits until nothing stands in Redis.
+    pub(crate) fn fits(&self, rows: usize) -> bool {
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        self.depth == 0 || self.room(0) >= rows
+    }
+
     /// The depth as it was known last.
     pub(crate) fn depth(&self) -> u64 {
         self.depth
