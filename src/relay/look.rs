@@ -4,8 +4,10 @@
 //! holds and whose marker stands below the newest ledger number is stranded: its relay died after a plan, or Redis lost
 //! something while nobody was there. An empty list is never evidence of anything.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+
+use tokio::task::JoinSet;
 
 use super::hint::Hint;
 use super::route::Route;
@@ -34,21 +36,31 @@ struct Subject {
 impl Looks {
     /// Runs until the relay stops.
     pub(crate) async fn run(self) {
+        let this = Arc::new(self);
         let mut links: HashMap<String, Link> = HashMap::new();
+        let mut under_way: HashSet<String> = HashSet::new();
+        let mut looks: JoinSet<(String, Option<Link>)> = JoinSet::new();
         loop {
-            let pause = self.shared.config().relay.idle_look.get();
+            let pause = this.shared.config().relay.idle_look.get();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.shared.stop.cancelled() => return,
+                () = this.shared.stop.cancelled() => return,
             }
-            // Targets side by side: one that does not answer must not delay the look at another.
-            let this = &self;
-            let looks = self.subjects().into_iter().map(|(target, subjects)| {
-                let link = links.remove(&target);
-                async move { (target.clone(), this.look(&target, link, &subjects).await) }
-            });
-            let looked: Vec<_> = futures_util::future::join_all(looks).await;
-            links.extend(looked.into_iter().filter_map(|(target, link)| Some((target, link?))));
+            while let Some(looked) = looks.try_join_next() {
+                let Ok((target, link)) = looked else { continue };
+                under_way.remove(&target);
+                links.extend(link.map(|link| (target, link)));
+            }
+            // Each target by itself: one that does not answer must not delay the next look at another.
+            for (target, subjects) in this.subjects() {
+                if under_way.insert(target.clone()) {
+                    let (this, link) = (Arc::clone(&this), links.remove(&target));
+                    looks.spawn(async move {
+                        let link = this.look(&target, link, &subjects).await;
+                        (target, link)
+                    });
+                }
+            }
         }
     }
 
