@@ -1,1 +1,152 @@
-//! Later.
+//! The window: how many messages may stand in Redis while the rest waits in Postgres.
+
+use outboxd::sandbox::Redis;
+use uuid::Uuid;
+
+use crate::common::{Fixture, RelayProcess, SOON, eventually};
+
+use super::ledger::{Writer, compare, id, messages};
+use super::stage::{QUICK, count, said};
+
+const WINDOW: usize = 40;
+
+fn settings(more: &str) -> String {
+    let batches = QUICK.replace("[relay]", "[relay]\nbatch_size = 15").replace("[defaults]", "[defaults]\nwindow = 40");
+    format!("{batches}{more}")
+}
+
+async fn start(fixture: &Fixture, more: &str) -> RelayProcess {
+    RelayProcess::ready(&fixture.sandbox, &fixture.config(&settings(more)), &[], &[]).await
+}
+
+fn length(redis: &Redis, key: &str) -> usize {
+    usize::try_from(redis.cmd(["LLEN", key]).unwrap().int().unwrap()).unwrap()
+}
+
+async fn full(redis: &Redis, key: &str) {
+    assert!(eventually(SOON, || async { length(redis, key) >= WINDOW }).await, "{} in {key}", length(redis, key));
+}
+
+/// Takes messages one by one until all are there; the list never holds more than the window.
+async fn drain(redis: &Redis, key: &str, rows: usize) -> Vec<Uuid> {
+    let mut taken = Vec::new();
+    let mut most = 0;
+    let all = eventually(SOON, || {
+        // Bursts: a consumer takes several before the relay looks again.
+        for _ in 0..7 {
+            most = most.max(length(redis, key));
+            taken.extend(redis.cmd(["LPOP", key]).unwrap().text().map(|text| id(&text).1));
+        }
+        let done = taken.len() >= rows;
+        async move { done }
+    });
+    assert!(all.await, "{} of {rows} came", taken.len());
+    assert!(most <= WINDOW, "{most} messages stood in {key}");
+    taken
+}
+
+#[tokio::test]
+async fn no_more_than_the_window_stands_in_redis_and_it_drains_as_a_consumer_takes() {
+    let fixture = Fixture::new();
+    let mut relay = start(&fixture, "").await;
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit(100).await;
+    writer.commit_each(100).await;
+    full(&fixture.redis, "jobs").await;
+    let taken = drain(&fixture.redis, "jobs", 200).await;
+    assert_eq!(taken, writer.committed);
+    assert!(relay.stop().success());
+    assert_eq!(length(&fixture.redis, "jobs"), 0);
+}
+
+#[tokio::test]
+async fn a_window_of_nought_is_no_limit() {
+    let fixture = Fixture::new();
+    let mut relay = start(&fixture, "[queues.jobs]\nwindow = 0\n").await;
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit(500).await;
+    writer.exact(&fixture.redis).await;
+    assert!(relay.stop().success());
+}
+
+#[tokio::test]
+async fn a_replay_keeps_to_the_window() {
+    let fixture = Fixture::new();
+    let mut relay = start(&fixture, "").await;
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit(120).await;
+    let mut taken = drain(&fixture.redis, "jobs", 110).await;
+    fixture.redis.flushall().unwrap();
+    relay.wait_event("queue.loss", |_| true, SOON).await;
+    writer.commit(30).await;
+    taken.extend(drain(&fixture.redis, "jobs", 150).await);
+    let verdict = compare(&writer.committed, &taken);
+    assert!(verdict.missing.is_empty() && verdict.strange.is_empty() && !verdict.disordered, "{verdict}");
+    assert!(relay.stop().success());
+}
+
+#[tokio::test]
+async fn a_stream_counts_what_its_group_has_not_acknowledged() {
+    let fixture = Fixture::new();
+    let mut relay = start(&fixture, "[queues.events]\nformat = \"stream\"\ngroup = \"workers\"\n").await;
+    let mut writer = Writer::new(&fixture.database, "events").await;
+    writer.commit(100).await;
+    writer.commit_each(30).await;
+    let mut acknowledged = 0;
+    let done = eventually(SOON, || {
+        let standing = messages(&fixture.redis, "events").len();
+        assert!(standing <= acknowledged + WINDOW, "{standing} with {acknowledged} acknowledged");
+        let read = ["XREADGROUP", "GROUP", "workers", "one", "COUNT", "7", "STREAMS", "events", ">"];
+        let reply = fixture.redis.cmd(read);
+        let entries = reply.iter().flat_map(|reply| reply.items()).flat_map(|stream| stream.items()[1].items());
+        for entry in entries {
+            let entry = entry.items()[0].text().unwrap();
+            fixture.redis.cmd(["XACK", "events", "workers", &entry]).unwrap();
+            acknowledged += 1;
+        }
+        let done = acknowledged == 130;
+        async move { done }
+    });
+    assert!(done.await, "not all came");
+    assert!(relay.stop().success());
+    writer.exact(&fixture.redis).await;
+}
+
+#[tokio::test]
+async fn a_full_window_delays_no_other_queue() {
+    let fixture = Fixture::new();
+    let mut relay = start(&fixture, "").await;
+    let mut stuck = Writer::new(&fixture.database, "stuck").await;
+    stuck.commit(100).await;
+    full(&fixture.redis, "stuck").await;
+    let mut other = Writer::new(&fixture.database, "other").await;
+    for _ in 0..30 {
+        other.commit(1).await;
+        other.exact(&fixture.redis).await;
+    }
+    assert_eq!(length(&fixture.redis, "stuck"), WINDOW);
+    assert!(relay.stop().success());
+}
+
+#[tokio::test]
+async fn two_relays_do_not_fight_over_a_full_queue() {
+    let fixture = Fixture::new();
+    let mut relays = [start(&fixture, "").await, start(&fixture, "").await];
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit(100).await;
+    writer.commit_each(50).await;
+    full(&fixture.redis, "jobs").await;
+    // The rows behind the window grow older than anybody's patience, twice over.
+    let old = "select count(*) from outbox_batch b where b.batch > 0 having max(b.at) < clock_timestamp() - interval '1.5 s'";
+    let client = fixture.database.connect().await;
+    assert!(eventually(SOON, || async { !client.query(old, &[]).await.unwrap().is_empty() }).await);
+    let openings: usize = relays.iter().map(|relay| count(relay, "queue.opened")).sum();
+    assert!(openings <= 2, "{openings} openings of a full queue");
+    // Whose queue it is, dies; the other one goes on where it was.
+    let owner = usize::from(count(&relays[1], "queue.opened") > 0);
+    relays[owner].kill();
+    let taken = drain(&fixture.redis, "jobs", 150).await;
+    assert_eq!(taken, writer.committed);
+    said(&relays[1 - owner], "queue.opened", 1).await;
+    assert!(relays[1 - owner].stop().success());
+}
