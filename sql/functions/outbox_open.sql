@@ -8,9 +8,9 @@
 --             `horizon` ago, and has stayed so
 --   newest    the newest ledger number
 --   cause     first | kept | rolled_back | missing | unknown | adopted, why trusted is what it is
--- `moved` writes nothing: the queue's destination is another one than its last, the new one holds no marker that this
--- database knows, or only one from before the queue went elsewhere, and the old one had not reached the newest batch:
--- an operator decides (`outboxd queue move`).
+-- `moved` writes nothing: the queue's destination is another one than its last, and the last one is not known to have
+-- reached the newest batch: an operator decides (`outboxd queue move`). A queue that has moved starts at its new
+-- destination after the batches that went to the last; a loss there does not bring those again.
 --
 -- Commits synchronously: a token must be durable before Redis sees it.
 create or replace function outbox_open(
@@ -21,12 +21,14 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-  q       outbox_queue;
-  v_last  outbox_tenure;   -- the current one
-  v_seen  uuid;            -- the observed one, if this database wrote it
-  v_cap   bigint;
-  v_at    bigint;          -- the newest checkpoint's position
-  v_moved boolean;
+  q        outbox_queue;
+  v_last   outbox_tenure;
+  v_seen   outbox_tenure;
+  v_cap    bigint;
+  v_at     bigint;      -- the newest checkpoint's position
+  v_starts bigint := 0; -- batches at or below went to an earlier destination
+  v_before boolean;     -- this destination was the queue's before, too
+  v_moved  boolean;     -- its last one is another server
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'outbox_open needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
@@ -51,43 +53,62 @@ begin
       on conflict do nothing;
   select max(b.batch) into newest from outbox_batch b where b.queue = p_queue;
   select c.position into v_at from outbox_checkpoint c where c.queue = p_queue order by c.checkpoint desc limit 1;
-  select t.* into v_last from outbox_tenure t where t.queue = p_queue and t.cap is null;
-  select t.token, coalesce(t.cap, newest) into v_seen, v_cap from outbox_tenure t where t.token = p_seen and t.queue = p_queue;
+  select t.* into v_last from outbox_tenure t
+   where t.queue = p_queue order by (t.cap is null) desc, t.opened_at desc limit 1;
+  select t.* into v_seen from outbox_tenure t where t.token = p_seen and t.queue = p_queue;
+  v_cap := case when v_seen.token is not null then coalesce(v_seen.cap, newest) end;
+
   -- One process is one server, however two relays spell its address.
   v_moved := v_last.destination <> p_destination
          and not (v_last.incarnation = p_incarnation
                   and regexp_replace(v_last.destination, '^[^/]*/', '') = regexp_replace(p_destination, '^[^/]*/', ''));
 
-  -- A queue that comes back to where it was before has lost nothing there: what was planned since went elsewhere.
-  if v_cap is not null and not (v_moved and v_seen <> v_last.token and v_cap < newest) then
-    trusted := least(p_position, v_cap, newest);
-    cause := case when trusted < v_at then 'rolled_back' else 'kept' end;
-  elsif v_last.token is null then
+  if v_last.token is null then
     trusted := 0;
     cause := 'first';
-  elsif not v_moved then
-    trusted := 0;
-    cause := case when p_seen is null then 'missing' else 'unknown' end;
-  elsif q.move_to is not null or coalesce(v_at, 0) >= newest then
+  elsif v_moved and v_seen.destination is distinct from v_last.destination then
+    -- Another destination than the last; a marker that was written at the last one would mean that only its name is new.
+    if q.move_to is null and coalesce(v_at, 0) < newest then
+      status := 'moved';
+      return next;
+      return;
+    end if;
     trusted := coalesce(q.move_to, newest);
+    v_starts := trusted;
     cause := 'adopted';
-    update outbox_queue o set move_to = null where o.queue = p_queue and o.move_to is not null;
   else
-    status := 'moved';
-    return next;
-    return;
+    v_starts := v_last.starts;
+    v_before := exists (select from outbox_tenure t where t.queue = p_queue and t.destination = p_destination
+                                                      and t.starts <> v_starts);
+    if v_cap is null then
+      trusted := 0;
+      cause := case when newest <= v_starts and not v_before then 'first' when p_seen is null then 'missing' else 'unknown' end;
+    else
+      trusted := least(p_position, v_cap, newest);
+      -- All that the queue sent here before it went elsewhere is still here: what follows begins where it came back.
+      if v_before and trusted < v_starts and trusted = v_seen.cap and not exists (
+           select from outbox_tenure t where t.queue = p_queue and t.destination = p_destination
+                                         and t.starts < v_starts and t.opened_at > v_seen.opened_at) then
+        trusted := v_starts;
+      end if;
+      cause := case when trusted < v_at then 'rolled_back' else 'kept' end;
+    end if;
   end if;
+  update outbox_queue o set move_to = null where o.queue = p_queue and o.move_to is not null;
 
   done := trusted;
+  if cause in ('first', 'missing', 'unknown') then
+    done := greatest(trusted, case when v_before then 0 else v_starts end);
+  end if;
   if cause in ('missing', 'unknown') then
-    done := greatest(trusted, outbox_done(p_queue, p_horizon));
+    done := greatest(done, outbox_done(p_queue, p_horizon));
   end if;
   -- What was trimmed from the ledger was done long ago.
   done := least(greatest(done, (select min(b.batch) from outbox_batch b where b.queue = p_queue)), newest);
 
   update outbox_tenure t set cap = newest, closed_at = clock_timestamp() where t.queue = p_queue and t.cap is null;
-  insert into outbox_tenure (token, queue, destination, incarnation, opened_batch, relay)
-  values (p_token, p_queue, p_destination, p_incarnation, newest, p_relay);
+  insert into outbox_tenure (token, queue, destination, incarnation, opened_batch, starts, relay)
+  values (p_token, p_queue, p_destination, p_incarnation, newest, v_starts, p_relay);
   if v_at is null or done < v_at then
     insert into outbox_checkpoint (queue, position, evidence) values (p_queue, done, 'open: ' || cause);
   end if;

@@ -129,6 +129,7 @@ create table outbox_tenure (
   incarnation      text        not null,   -- run id and replication id of the Redis it was opened on
   opened_batch     bigint      not null,   -- the newest ledger number when it was inserted
   cap              bigint,                 -- the newest ledger number when it was closed
+  starts           bigint      not null default 0,  -- batches at or below went to an earlier destination
   base             bigint,                 -- with certified: the boundary of an incarnation that is not yet settled
   base_incarnation text,
   certified        boolean     not null default false,
