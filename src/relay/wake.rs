@@ -89,13 +89,17 @@ impl Wake {
         let config = self.shared.config();
         let mut pace = Backoff::new(config.relay.retry_min.get(), config.relay.retry_max.get());
         let mut down = false;
+        let mut said = None;
         while !self.shared.stop.is_cancelled() {
             let result = self.session(&mut down, &mut pace).await;
             let Err(fault) = result else { break };
             self.shared.metrics.postgres_up(false);
             self.health.postgres(false);
-            if !std::mem::replace(&mut down, true) {
-                let reason = fault.reason();
+            let reason = fault.reason();
+            // Said once; and again when what began as an outage turns out to be something that does not pass by itself.
+            let news = matches!(fault, Fault::Halt(_)) && said != Some(reason.class);
+            if !std::mem::replace(&mut down, true) || news {
+                said = Some(reason.class);
                 tracing::warn!(event = "postgres.down", class = reason.class, reason = %reason.message,
                     "Postgres cannot be used; the relay tries again");
             }
