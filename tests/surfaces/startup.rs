@@ -1,5 +1,6 @@
 //! What a relay meets when it starts: no schema, an old one, a restored one, another one's, or no server yet.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use outboxd::sandbox::{RedisOptions, StopMode, postgres_program};
@@ -36,6 +37,40 @@ fn a_missing_or_old_schema_is_refused_with_the_command_that_mends_it() {
     }
 }
 
+/// Dumps the stage's database into a file.
+fn dump(fixture: &Fixture) -> PathBuf {
+    let file = fixture.sandbox.folder().join("dump.sql");
+    let mut command = Command::new(postgres_program("pg_dump").unwrap());
+    assert!(command.args(["-d", &fixture.database.url(), "-f"]).arg(&file).status().unwrap().success());
+    file
+}
+
+/// Loads a dump into an empty database.
+fn load(url: &str, file: &Path) {
+    let mut command = Command::new(postgres_program("psql").unwrap());
+    command.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-d", url, "-f"]).arg(file).stdout(Stdio::null());
+    assert!(command.status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_database_that_is_replaced_by_its_dump_under_a_running_relay_gets_nothing_published() {
+    let fixture = Fixture::new();
+    let more = "[relay]\nretry_max = \"200ms\"\n";
+    let mut relay = RelayProcess::ready(&fixture.sandbox, &fixture.config(more), &[], &[]).await;
+    fixture.database.sql("insert into outbox (queue, task) values ('a', 't')");
+    assert!(command(&fixture, &["wait", "--drained"]).status.success());
+    let (file, name) = (dump(&fixture), &fixture.database.name);
+    let admin = |sql: String| fixture.database.postgres.sql("postgres", &sql).unwrap();
+    admin(format!("drop database {name} with (force)"));
+    admin(format!("create database {name}"));
+    load(&fixture.database.url(), &file);
+    fixture.database.sql("insert into outbox (queue, task) values ('a', 't')");
+    let told = relay.wait_event("postgres.down", |event| event.text("class") == "postgres_identity", SOON).await;
+    assert!(told.text("reason").contains("outboxd repair"), "{told:?}");
+    assert_eq!(len(&fixture, "a"), 1);
+    assert!(relay.stop().success());
+}
+
 #[tokio::test]
 async fn a_database_that_was_restored_from_a_dump_is_refused() {
     let fixture = Fixture::new();
@@ -44,18 +79,7 @@ async fn a_database_that_was_restored_from_a_dump_is_refused() {
     assert!(command(&fixture, &["wait", "--drained"]).status.success());
     relay.stop();
     let restored = Database::empty();
-    let dump = fixture.sandbox.folder().join("dump.sql");
-    let saved = Command::new(postgres_program("pg_dump").unwrap())
-        .args(["-d", &fixture.database.url(), "-f"])
-        .arg(&dump)
-        .status();
-    assert!(saved.unwrap().success());
-    let load = Command::new(postgres_program("psql").unwrap())
-        .args(["-Xq", "-v", "ON_ERROR_STOP=1", "-d", &restored.url(), "-f"])
-        .arg(&dump)
-        .stdout(Stdio::null())
-        .status();
-    assert!(load.unwrap().success());
+    load(&restored.url(), &dump(&fixture));
     let reason = refusal(&fixture, &config(&restored.url(), &fixture.redis.url(0), ""));
     assert!(reason.contains("outboxd repair"), "{reason}");
     assert_eq!(len(&fixture, "a"), 1, "and it published nothing");
