@@ -15,7 +15,7 @@ declare
     'outbox_ack', 'outbox_ack_many', 'outbox_batch_of', 'outbox_bell_waits', 'outbox_bury', 'outbox_cancel',
     'outbox_cursor_at', 'outbox_dispatched_at', 'outbox_done', 'outbox_enqueue', 'outbox_enqueue_many',
     'outbox_enqueue_raw', 'outbox_find', 'outbox_gauge', 'outbox_identity', 'outbox_in_log', 'outbox_known_in_log',
-    'outbox_mark', 'outbox_move', 'outbox_once', 'outbox_open', 'outbox_open_after', 'outbox_pause', 'outbox_plan',
+    'outbox_mark', 'outbox_move', 'outbox_once', 'outbox_open', 'outbox_open_after', 'outbox_overdue', 'outbox_passed', 'outbox_pause', 'outbox_plan',
     'outbox_plan_ids', 'outbox_plan_log', 'outbox_put', 'outbox_read', 'outbox_refuse', 'outbox_release',
     'outbox_resume', 'outbox_ring', 'outbox_rotate', 'outbox_row_id', 'outbox_segment_needed', 'outbox_state',
     'outbox_status', 'outbox_stopped', 'outbox_task_id', 'outbox_tick_is_wide', 'outbox_tick_rows', 'outbox_trim',

@@ -1,0 +1,111 @@
+//! What the bell costs: nothing under load, next to nothing when idle.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use outboxd::sandbox::RedisOptions;
+
+use super::{Observer, PROMPT, arrive, asleep, depth, insert, relay, text};
+use crate::common::{Fixture, SOON, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_busy_writers_hardly_a_commit_rings() {
+    let fixture = Fixture::new();
+    let mut relay = relay(&fixture, "").await;
+    asleep(&mut relay).await;
+    let observer = Observer::new(&fixture).await;
+    let (stop, commits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut writers = Vec::new();
+    for _ in 0..32 {
+        let (client, stop, commits) = (fixture.database.connect().await, stop.clone(), commits.clone());
+        writers.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                insert(&client, "q").await;
+                commits.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    // How long the load lasts.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let commits = commits.load(Ordering::Relaxed);
+    arrive(&fixture.redis, "q", commits.try_into().unwrap(), SOON).await;
+    let rings = observer.rings();
+    eprintln!("{rings} rings for {commits} commits of 32 writers in 5 s");
+    assert!(rings * 100 < commits, "{rings} rings for {commits} commits");
+}
+
+/// Statements as the server counts them: its log has every one.
+async fn statements(fixture: &Fixture, span: Duration) -> Vec<String> {
+    let length = || std::fs::read_to_string(fixture.database.postgres.log()).unwrap().len();
+    let from = length();
+    // What is measured: how much happens in a span without any work.
+    tokio::time::sleep(span).await;
+    let log = std::fs::read_to_string(fixture.database.postgres.log()).unwrap();
+    let lines = log[from..].lines().filter(|line| line.contains("LOG:  execute") || line.contains("LOG:  statement"));
+    lines.map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn an_idle_relay_issues_at_most_two_statements_a_second_and_so_does_a_second_one() {
+    let fixture =
+        Fixture::with_own_postgres(&[("log_statement", "all"), ("autovacuum", "off")], RedisOptions::default());
+    let mut first = relay(&fixture, "").await;
+    let client = fixture.database.connect().await;
+    for queue in ["a", "b", "c"] {
+        insert(&client, queue).await;
+        arrive(&fixture.redis, queue, 1, PROMPT).await;
+    }
+    drop(client);
+    asleep(&mut first).await;
+    let span = Duration::from_secs(8);
+    let alone = statements(&fixture, span).await;
+    let mut second = relay(&fixture, "").await;
+    asleep(&mut second).await;
+    let both = statements(&fixture, span).await;
+    let rate = |statements: &[String]| f64::from(u32::try_from(statements.len()).unwrap()) / span.as_secs_f64();
+    eprintln!("idle: {:.2} statements/s alone, {:.2}/s two relays", rate(&alone), rate(&both));
+    assert!(rate(&alone) <= 2.0, "{alone:#?}");
+    assert!(rate(&both) <= 4.0, "{both:#?}");
+}
+
+#[tokio::test]
+async fn a_relay_in_bed_does_not_wake_up_by_itself() {
+    let fixture = Fixture::new();
+    let mut relay = relay(&fixture, "").await;
+    let client = fixture.database.connect().await;
+    insert(&client, "q").await;
+    arrive(&fixture.redis, "q", 1, PROMPT).await;
+    asleep(&mut relay).await;
+    let began = Instant::now();
+    // What is measured: that nothing happens for longer than the bell's deadline of 8 s.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let again = relay.events().iter().filter(|event| event.name() == "relay.asleep").count();
+    let before = again;
+    insert(&client, "q").await;
+    arrive(&fixture.redis, "q", 2, PROMPT).await;
+    asleep(&mut relay).await;
+    let after = relay.events().iter().filter(|event| event.name() == "relay.asleep").count();
+    assert_eq!(after, before + 1);
+    eprintln!("{again} times asleep within {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn looking_is_cheap_again_after_a_huge_backlog() {
+    let fixture = Fixture::new();
+    let mut relay = relay(&fixture, "").await;
+    let client = fixture.database.connect().await;
+    client
+        .batch_execute("insert into outbox (queue, task) select 'q', 't' from generate_series(1, 30000)")
+        .await
+        .unwrap();
+    arrive(&fixture.redis, "q", 30_000, SOON).await;
+    asleep(&mut relay).await;
+    let width = "select (tip - floor)::text from outbox_batch order by batch desc limit 1";
+    assert!(eventually(PROMPT, || async { text(&client, width).await == "0" }).await, "{}", text(&client, width).await);
+    assert_eq!(depth(&fixture.redis, "q"), 30_000);
+}
