@@ -1,1 +1,197 @@
-//! Later.
+//! A Postgres that stops, fails over, ends sessions or cannot be reached: the relay recovers by itself, LISTEN included.
+
+use outboxd::sandbox::{Proxy, RedisOptions, StopMode};
+
+use crate::common::{Fixture, RelayProcess, SOON, eventually, options};
+
+use super::ledger::Writer;
+use super::stage::{IMPATIENT, count, ready, said};
+
+/// A relay that reaches Postgres through a proxy, relies on the bell, and has published.
+struct Scene {
+    fixture: Fixture,
+    proxy: Proxy,
+    relay: RelayProcess,
+    writer: Writer,
+}
+
+/// Without the bell a row would wait for this poll: in vain.
+const BELL_ONLY: (&str, &str) = ("OUTBOXD_RELAY__POLL_INTERVAL", "1h");
+
+impl Scene {
+    async fn new(settings: &[(&str, &str)]) -> Self {
+        let fixture = Fixture::with_own_postgres(settings, RedisOptions::default());
+        let proxy = Proxy::start(fixture.database.postgres.port()).unwrap();
+        let env = [IMPATIENT.as_slice(), &[BELL_ONLY]].concat();
+        let url = proxy.through(&fixture.database.url());
+        let relay = ready(&fixture.sandbox, &url, &fixture.redis.url(0), "", &env).await;
+        let mut writer = Writer::new(&fixture.database, "jobs").await;
+        writer.commit_each(3).await;
+        writer.exact(&fixture.redis).await;
+        Self { fixture, proxy, relay, writer }
+    }
+
+    /// All rows are there once, and a commit wakes the relay out of its sleep.
+    async fn well(&mut self) {
+        self.writer.commit_each(3).await;
+        self.writer.exact(&self.fixture.redis).await;
+        self.relay.pass_events();
+        self.relay.wait_event("relay.asleep", |_| true, SOON).await;
+        self.writer.commit(1).await;
+        self.writer.exact(&self.fixture.redis).await;
+        let (down, up) = (count(&self.relay, "postgres.down"), count(&self.relay, "postgres.up"));
+        assert_eq!(down, up, "down and up");
+    }
+
+    async fn end(mut self) {
+        assert!(self.relay.stop().success());
+        self.writer.exact(&self.fixture.redis).await;
+        assert_eq!(count(&self.relay, "queue.loss") + count(&self.relay, "queue.halted"), 0);
+    }
+}
+
+#[tokio::test]
+async fn restarts_of_postgres_are_survived() {
+    let mut scene = Scene::new(&[]).await;
+    for mode in [StopMode::Fast, StopMode::Immediate, StopMode::Fast] {
+        let down = count(&scene.relay, "postgres.down");
+        scene.writer.commit(20).await;
+        scene.fixture.database.postgres.stop(mode).unwrap();
+        said(&scene.relay, "postgres.down", down + 1).await;
+        scene.fixture.database.postgres.start_again().unwrap();
+        scene.writer.reconnect(&scene.fixture.database).await;
+        scene.well().await;
+        assert_eq!(count(&scene.relay, "postgres.down"), down + 1);
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn ended_sessions_are_replaced() {
+    let mut scene = Scene::new(&[]).await;
+    let end_all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'outboxd%'";
+    for _ in 0..5 {
+        scene.writer.commit(10).await;
+        scene.fixture.database.sql(end_all);
+        scene.well().await;
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn the_listening_session_alone_is_replaced() {
+    let mut scene = Scene::new(&[]).await;
+    // It alone holds the bell's advisory lock.
+    let end_listener = "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory'";
+    for _ in 0..3 {
+        scene.relay.wait_event("relay.asleep", |_| true, SOON).await;
+        assert_eq!(scene.fixture.database.sql(end_listener), "1");
+        scene.well().await;
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_cut_network_is_survived() {
+    let mut scene = Scene::new(&[]).await;
+    for _ in 0..5 {
+        scene.writer.commit(10).await;
+        scene.proxy.cut();
+        scene.writer.commit(10).await;
+        scene.well().await;
+    }
+    let down = count(&scene.relay, "postgres.down");
+    scene.proxy.refuse().unwrap();
+    scene.proxy.cut();
+    said(&scene.relay, "postgres.down", down + 1).await;
+    scene.writer.commit(10).await;
+    scene.proxy.pass().unwrap();
+    scene.well().await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_everything_is_survived() {
+    let mut scene = Scene::new(&[]).await;
+    for round in 1..=2 {
+        scene.writer.commit(10).await;
+        scene.proxy.black_hole();
+        scene.writer.commit(10).await;
+        said(&scene.relay, "postgres.down", round).await;
+        scene.writer.commit(10).await;
+        scene.proxy.pass().unwrap();
+        scene.well().await;
+    }
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_a_commit_neither_loses_nor_doubles() {
+    let mut scene = Scene::new(&[]).await;
+    for times in 1..=4 {
+        scene.proxy.drop_reply_once(b"outbox_plan");
+        scene.writer.commit(3).await;
+        scene.writer.arrived(&scene.fixture.redis).await;
+        assert!(scene.proxy.wait(SOON, |stats| stats.dropped_replies == times));
+    }
+    for times in 5..=6 {
+        scene.proxy.drop_reply_once(b"outbox_open");
+        scene.fixture.redis.cmd(["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+        scene.writer.commit(3).await;
+        scene.writer.arrived(&scene.fixture.redis).await;
+        assert!(scene.proxy.wait(SOON, |stats| stats.dropped_replies == times));
+    }
+    scene.well().await;
+    scene.end().await;
+}
+
+/// A standby that has everything takes over; `url` names both servers, or a proxy is led to the new one.
+async fn fails_over(by_url: bool) {
+    let mut fixture = Fixture::with_own_postgres(&[], RedisOptions::default());
+    let (primary, name) = (fixture.database.postgres.clone(), fixture.database.name.clone());
+    let standby = primary.standby(&options()).unwrap();
+    let proxy = Proxy::start(primary.port()).unwrap();
+    let url = if by_url {
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port(), standby.port());
+        format!("postgres://postgres@{hosts}/{name}?target_session_attrs=read-write")
+    } else {
+        proxy.through(&fixture.database.url())
+    };
+    let env = [IMPATIENT.as_slice(), &[BELL_ONLY]].concat();
+    let mut relay = ready(&fixture.sandbox, &url, &fixture.redis.url(0), "", &env).await;
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit_each(10).await;
+    writer.exact(&fixture.redis).await;
+    writer.commit(20).await;
+    let caught_up = || async {
+        let lag = "select coalesce(bool_and(replay_lsn >= pg_current_wal_lsn()), false) from pg_stat_replication";
+        primary.sql(&name, lag).unwrap() == "t"
+    };
+    assert!(eventually(SOON, caught_up).await);
+    // A stop in order sends the rest first.
+    primary.stop(StopMode::Fast).unwrap();
+    said(&relay, "postgres.down", 1).await;
+    standby.promote().unwrap();
+    proxy.point_to(standby.port(), false).unwrap();
+    fixture.database.postgres = standby.into();
+    writer.reconnect(&fixture.database).await;
+    writer.commit_each(10).await;
+    writer.exact(&fixture.redis).await;
+    relay.pass_events();
+    relay.wait_event("relay.asleep", |_| true, SOON).await;
+    writer.commit(1).await;
+    writer.exact(&fixture.redis).await;
+    assert!(relay.stop().success());
+    writer.exact(&fixture.redis).await;
+    assert_eq!((count(&relay, "postgres.down"), count(&relay, "postgres.up"), count(&relay, "queue.loss")), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_failover_to_the_other_host_of_the_url_is_followed() {
+    fails_over(true).await;
+}
+
+#[tokio::test]
+async fn a_failover_behind_one_address_is_followed() {
+    fails_over(false).await;
+}
