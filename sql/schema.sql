@@ -241,6 +241,7 @@ create table outbox_tenure (
   incarnation text not null,
   opened_batch bigint not null,
   cap bigint,
+  starts bigint not null default 0,
   base bigint,
   base_incarnation text,
   certified boolean not null default false,
@@ -318,6 +319,12 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_open_after(cur outbox_batch, p_t_snap pg_snapshot)
 --   returns bigint[]; plpgsql, set search_path = SCHEMA, pg_temp
 
+-- function outbox_overdue(p_segment integer, p_age interval)
+--   returns TABLE(id bigint, queue text, fate text); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+
+-- function outbox_passed(cur outbox_batch, p_id bigint, p_xid xid8)
+--   returns boolean; sql, immutable
+
 -- function outbox_pause(p_queue text, p_reason text)
 --   returns boolean; sql, set search_path = SCHEMA, pg_temp
 
@@ -373,7 +380,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns boolean; sql, stable, set search_path = SCHEMA, pg_temp
 
 -- function outbox_tick_rows(cur outbox_batch, p_t_snap pg_snapshot, p_t_max bigint, p_hi bigint, p_max_rows integer)
---   returns SETOF outbox; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
+--   returns SETOF outbox; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_trim(p_min_age interval, p_max_age interval, p_slice integer)
 --   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
@@ -434,6 +441,8 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_worker may execute function outbox_once(uuid)
 -- outbox_relay may execute function outbox_open(text,uuid,text,text,uuid,bigint,text,interval)
 -- outbox_relay may execute function outbox_open_after(outbox_batch,pg_snapshot)
+-- outbox_relay may execute function outbox_overdue(integer,interval)
+-- outbox_relay may execute function outbox_passed(outbox_batch,bigint,xid8)
 -- outbox_relay may execute function outbox_pause(text,text)
 -- outbox_relay may execute function outbox_plan(text,uuid,bigint,text,text,integer,bigint)
 -- outbox_relay may execute function outbox_plan_ids(outbox_batch,uuid,text,integer,bigint)

@@ -1,7 +1,9 @@
 -- outbox_mark(queues, tenures, positions): copies how far the markers have come into Postgres, where something changed.
 -- A relay whose tenure is no longer its queue's current one writes nothing, and within a tenure a checkpoint never goes
 -- back: opening has written where it begins, and the marker may still stand below that (it passes what needs no
--- messages in one step), or two calls may overtake each other. Answers how many checkpoints were written.
+-- messages in one step), or two calls may overtake each other. A position above the newest ledger number is from before
+-- a crash of the server that lost entries: they are planned again, and Redis has lost nothing. Answers how many
+-- checkpoints were written.
 create or replace function outbox_mark(p_queues text[], p_tenures uuid[], p_positions bigint[])
 returns integer
 language plpgsql volatile
@@ -17,7 +19,8 @@ begin
     from unnest(p_queues, p_tenures, p_positions) as m(queue, tenure, position)
     join outbox_tenure t on t.token = m.tenure and t.queue = m.queue and t.cap is null
    where m.position > coalesce((select c.position from outbox_checkpoint c where c.queue = m.queue
-                                 order by c.checkpoint desc limit 1), -1);
+                                 order by c.checkpoint desc limit 1), -1)
+     and m.position <= (select max(b.batch) from outbox_batch b where b.queue = m.queue);
   get diagnostics v_written = row_count;
   return v_written;
 end

@@ -11,6 +11,11 @@ declare
   v_current integer := pg_sequence_last_value('outbox_segment_seq'::regclass);
   v_sealed  timestamptz;
   v_overdue boolean;
+  -- Nobody can plan while rows are copied under the lock: this many take about half a second.
+  v_most constant integer := 20000;
+  v_stay    boolean;
+  v_queues  text[];
+  v_ids     bigint[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'outbox_truncate needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
@@ -26,9 +31,15 @@ begin
     return 'needed';
   end if;
   v_overdue := v_sealed < clock_timestamp() - p_max_age;
-  if outbox_segment_needed(p_segment, p_min_age)
-     and (not v_overdue or exists (select from outbox_overdue(p_segment, p_min_age) w where w.fate = 'wait')) then
-    return 'needed';
+  if outbox_segment_needed(p_segment, p_min_age) then
+    if not v_overdue then
+      return 'needed';
+    end if;
+    -- Before anybody has to wait.
+    select bool_or(w.fate = 'wait') or count(*) > v_most into v_stay from outbox_overdue(p_segment, p_min_age) w;
+    if v_stay then
+      return 'needed';
+    end if;
   end if;
 
   -- Whoever waits behind this lock is a producer that chose the segment long ago: it waits for some 10 ms at most.
@@ -36,14 +47,19 @@ begin
   execute format('lock table outbox_s%s in access exclusive mode', p_segment);
   -- A new statement, hence a new snapshot: a row committed between the first look and the lock is seen here.
   if outbox_segment_needed(p_segment, p_min_age) then
-    if not v_overdue or exists (select from outbox_overdue(p_segment, p_min_age) w where w.fate = 'wait') then
+    if not v_overdue then
+      return 'needed';
+    end if;
+    select bool_or(w.fate = 'wait') or count(*) > v_most, array_agg(w.queue), array_agg(w.id) into v_stay, v_queues, v_ids
+      from outbox_overdue(p_segment, p_min_age) w;
+    if v_stay then
       return 'needed';
     end if;
     insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at,
                              created_at, due)
     select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at, o.expires_at,
            o.created_at, coalesce(o.deliver_at, o.created_at)
-      from outbox_overdue(p_segment, p_min_age) w
+      from unnest(v_queues, v_ids) as w(queue, id)
       join outbox o on o.segment = p_segment and o.queue = w.queue and o.id = w.id
         on conflict (id) do nothing;
     execute format('truncate table outbox_s%s', p_segment);

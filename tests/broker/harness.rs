@@ -74,6 +74,7 @@ impl Redis {
                     return true;
                 }
             }
+            // The interval of asking, not a guess at how long something takes.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         false
@@ -133,6 +134,7 @@ impl Admin {
             if self.run::<String>(&["INFO", section]).await.contains(line) {
                 return;
             }
+            // The interval of asking, not a guess at how long something takes.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("INFO {section} never says {line}");

@@ -6,7 +6,7 @@ use futures_util::SinkExt;
 use outboxd::sandbox::RedisOptions;
 use rustix::process::Signal;
 
-use super::{PROMPT, arrive, asleep, depth, insert, relay, text};
+use super::{PROMPT, arrive, depth, dozes, insert, relay, text};
 use crate::common::{Fixture, SOON, eventually};
 
 #[tokio::test]
@@ -16,10 +16,10 @@ async fn every_commit_wakes_a_sleeping_relay_also_one_to_a_new_queue() {
     let client = fixture.database.connect().await;
     let mut waits = Vec::new();
     for n in 1..=5 {
-        asleep(&mut relay).await;
+        dozes(&mut relay).await;
         insert(&client, "known").await;
         waits.push(arrive(&fixture.redis, "known", n, PROMPT).await);
-        asleep(&mut relay).await;
+        dozes(&mut relay).await;
         insert(&client, &format!("new{n}")).await;
         waits.push(arrive(&fixture.redis, &format!("new{n}"), 1, PROMPT).await);
     }
@@ -39,7 +39,7 @@ async fn a_transaction_that_was_open_while_the_relay_fell_asleep_is_found() {
     assert!(eventually(SOON, || async { text(&client, armed).await == "true" }).await);
     slow.batch_execute("commit").await.unwrap();
     let waited = arrive(&fixture.redis, "q", 2, PROMPT).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     eprintln!("open while the bell was set: {waited:.1?}");
 
     // One that began asleep, and inserted when the relay was awake for somebody else.
@@ -57,7 +57,7 @@ async fn copy_and_the_functions_ring_too() {
     let fixture = Fixture::new();
     let mut relay = relay(&fixture, "").await;
     let client = fixture.database.connect().await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     {
         let sink = client.copy_in("copy outbox (queue, task) from stdin").await.unwrap();
         let mut sink = std::pin::pin!(sink);
@@ -74,7 +74,7 @@ async fn copy_and_the_functions_ring_too() {
             "with moved as (insert into outbox (queue, task) values ('q', 't') returning task_id) select task_id::text from moved",
         ),
     ] {
-        asleep(&mut relay).await;
+        dozes(&mut relay).await;
         text(&client, sql).await;
         arrive(&fixture.redis, "q", n, PROMPT).await;
     }
@@ -85,7 +85,7 @@ async fn a_rollback_rings_for_nobody() {
     let fixture = Fixture::new();
     let mut relay = relay(&fixture, "").await;
     let client = fixture.database.connect().await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     let observer = super::Observer::new(&fixture).await;
     client.batch_execute("begin; insert into outbox (queue, task) values ('q', 't'); rollback").await.unwrap();
     insert(&client, "q").await;
@@ -101,7 +101,7 @@ async fn a_relay_that_was_stopped_past_its_deadline_finds_what_nobody_rang_for()
     let client = fixture.database.connect().await;
     insert(&client, "q").await;
     arrive(&fixture.redis, "q", 1, PROMPT).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     relay.signal(Signal::STOP);
     let silent = "select (pg_sequence_last_value('outbox_bell_seq') < extract(epoch from now()))::text";
     assert!(eventually(SOON, || async { text(&client, silent).await == "true" }).await, "the bell never falls silent");
@@ -122,7 +122,7 @@ async fn after_a_crash_of_postgres_the_bell_works_again() {
     let mut client = fixture.database.connect().await;
     insert(&client, "q").await;
     arrive(&fixture.redis, "q", 1, PROMPT).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     for n in 2..4 {
         // A ledger entry that a crash loses is planned and published again: here it is on the disk.
         text(&client, "select pg_logical_emit_message(true, 'test', '')::text").await;
@@ -134,10 +134,10 @@ async fn after_a_crash_of_postgres_the_bell_works_again() {
         insert(&client, "q").await;
         relay.wait_event("postgres.up", |_| true, SOON).await;
         arrive(&fixture.redis, "q", n * 2 - 2, PROMPT).await;
-        asleep(&mut relay).await;
+        dozes(&mut relay).await;
         insert(&client, "q").await;
         arrive(&fixture.redis, "q", n * 2 - 1, PROMPT).await;
-        asleep(&mut relay).await;
+        dozes(&mut relay).await;
     }
 }
 
@@ -146,14 +146,14 @@ async fn a_connection_that_is_cut_is_replaced_and_listens() {
     let fixture = Fixture::new();
     let mut relay = relay(&fixture, "retry_max = \"500ms\"\n").await;
     let client = fixture.database.connect().await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     let cut = "select count(pg_terminate_backend(pid))::text from pg_stat_activity \
                where application_name = 'outboxd' and datname = current_database()";
     assert_ne!(text(&client, cut).await, "0");
     let began = Instant::now();
     insert(&client, "q").await;
     arrive(&fixture.redis, "q", 1, PROMPT).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     insert(&client, "q").await;
     arrive(&fixture.redis, "q", 2, PROMPT).await;
     assert!(began.elapsed() < Duration::from_secs(20));

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use outboxd::sandbox::RedisOptions;
 
-use super::{Observer, PROMPT, arrive, asleep, depth, insert, relay, text};
+use super::{Observer, PROMPT, arrive, depth, dozes, insert, relay, text};
 use crate::common::{Fixture, SOON, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_busy_writers_hardly_a_commit_rings() {
     let fixture = Fixture::new();
     let mut relay = relay(&fixture, "").await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     let observer = Observer::new(&fixture).await;
     let (stop, commits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut writers = Vec::new();
@@ -61,11 +61,11 @@ async fn an_idle_relay_issues_at_most_two_statements_a_second_and_so_does_a_seco
         arrive(&fixture.redis, queue, 1, PROMPT).await;
     }
     drop(client);
-    asleep(&mut first).await;
+    dozes(&mut first).await;
     let span = Duration::from_secs(8);
     let alone = statements(&fixture, span).await;
     let mut second = relay(&fixture, "").await;
-    asleep(&mut second).await;
+    dozes(&mut second).await;
     let both = statements(&fixture, span).await;
     let rate = |statements: &[String]| f64::from(u32::try_from(statements.len()).unwrap()) / span.as_secs_f64();
     eprintln!("idle: {:.2} statements/s alone, {:.2}/s two relays", rate(&alone), rate(&both));
@@ -80,7 +80,7 @@ async fn a_relay_in_bed_does_not_wake_up_by_itself() {
     let client = fixture.database.connect().await;
     insert(&client, "q").await;
     arrive(&fixture.redis, "q", 1, PROMPT).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     let began = Instant::now();
     // What is measured: that nothing happens for longer than the bell's deadline of 8 s.
     tokio::time::sleep(Duration::from_secs(9)).await;
@@ -88,7 +88,7 @@ async fn a_relay_in_bed_does_not_wake_up_by_itself() {
     let before = again;
     insert(&client, "q").await;
     arrive(&fixture.redis, "q", 2, PROMPT).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     let after = relay.events().iter().filter(|event| event.name() == "relay.asleep").count();
     assert_eq!(after, before + 1);
     eprintln!("{again} times asleep within {:?}", began.elapsed());
@@ -104,7 +104,7 @@ async fn looking_is_cheap_again_after_a_huge_backlog() {
         .await
         .unwrap();
     arrive(&fixture.redis, "q", 30_000, SOON).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     let width = "select (tip - floor)::text from outbox_batch order by batch desc limit 1";
     assert!(eventually(PROMPT, || async { text(&client, width).await == "0" }).await, "{}", text(&client, width).await);
     assert_eq!(depth(&fixture.redis, "q"), 30_000);

@@ -34,7 +34,7 @@ pub async fn relay_by(sandbox: &Sandbox, database: &str, redis: &Redis, more: &s
 }
 
 /// Waits until it sleeps.
-pub async fn asleep(relay: &mut RelayProcess) -> Event {
+pub async fn dozes(relay: &mut RelayProcess) -> Event {
     relay.wait_event("relay.asleep", |_| true, SOON).await
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outboxd::sandbox::{PgBouncer, RedisOptions};
 
-use super::{NO_POLL, PROMPT, arrive, asleep, insert, relay_by, text};
+use super::{NO_POLL, PROMPT, arrive, dozes, insert, relay_by, text};
 use crate::common::{Fixture, SOON};
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn through_a_pooler_the_bell_works_with_a_listen_url() {
         tokio_postgres::connect(&pooler.url(&fixture.database.name), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     for n in 1..=3 {
-        asleep(&mut relay).await;
+        dozes(&mut relay).await;
         client.batch_execute("insert into outbox (queue, task) values ('q', 't')").await.unwrap();
         let waited = arrive(&fixture.redis, "q", n, PROMPT).await;
         eprintln!("through a pooler, with listen_url: {waited:.1?}");
@@ -77,10 +77,10 @@ async fn where_transactions_are_prepared_the_bell_is_not_used_unless_asked_for()
         super::LIST
     );
     let mut relay = crate::common::RelayProcess::ready(&fixture.sandbox, &config, &[], &[]).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     insert(&client, "q").await;
     arrive(&fixture.redis, "q", 6, PROMPT).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     let refused = client
         .batch_execute("begin; insert into outbox (queue, task) values ('q', 't'); prepare transaction 'p'")
         .await

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::{Observer, PROMPT, arrive, asleep, insert, relay, text};
+use super::{Observer, PROMPT, arrive, dozes, insert, relay, text};
 use crate::common::{Fixture, RelayProcess, SOON, eventually, until_some};
 
 /// Which relay holds the bell's lock, by the port of its session; a dead one's is given up in a moment.
@@ -58,7 +58,7 @@ async fn of_three_relays_another_takes_the_bell_when_its_keeper_dies() {
         messages += 1;
         insert(&client, "q").await;
         arrive(&fixture.redis, "q", messages, PROMPT).await;
-        asleep(&mut relays[0]).await;
+        dozes(&mut relays[0]).await;
     }
 }
 
@@ -69,9 +69,9 @@ async fn a_relay_that_stops_in_good_order_hands_bell_and_queues_over() {
     let client = fixture.database.connect().await;
     insert(&client, "q").await;
     arrive(&fixture.redis, "q", 1, PROMPT).await;
-    asleep(&mut first).await;
+    dozes(&mut first).await;
     let mut second = relay(&fixture, "").await;
-    asleep(&mut second).await;
+    dozes(&mut second).await;
     assert!(first.stop().success());
     // The stopped one has silenced the bell; the other notices within a look, and takes it.
     insert(&client, "q").await;
@@ -84,8 +84,8 @@ async fn a_burst_rings_once_however_many_relays_hear_it() {
     let fixture = Fixture::new();
     let (mut first, mut second) = (relay(&fixture, "").await, relay(&fixture, "").await);
     let client = fixture.database.connect().await;
-    asleep(&mut first).await;
-    asleep(&mut second).await;
+    dozes(&mut first).await;
+    dozes(&mut second).await;
     let observer = Observer::new(&fixture).await;
     for n in 1..=50 {
         insert(&client, "q").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{PROMPT, arrive, asleep, depth, relay, text};
+use super::{PROMPT, arrive, depth, dozes, relay, text};
 use crate::common::{Fixture, SOON, eventually};
 
 #[tokio::test]
@@ -12,7 +12,7 @@ async fn a_delayed_row_reaches_redis_at_its_time_from_asleep() {
     let client = fixture.database.connect().await;
     let mut late = Vec::new();
     for n in 1..=12 {
-        asleep(&mut relay).await;
+        dozes(&mut relay).await;
         let wait = Duration::from_millis(300 + 37 * n);
         let sql = format!(
             "insert into outbox (queue, task, deliver_at) values ('q', 't', clock_timestamp() + '{} ms') \
@@ -35,7 +35,7 @@ async fn a_row_whose_time_has_passed_goes_out_at_once_and_a_far_one_waits() {
     let fixture = Fixture::new();
     let mut relay = relay(&fixture, "").await;
     let client = fixture.database.connect().await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     client
         .batch_execute(
             "insert into outbox (queue, task, deliver_at) values ('q', 'past', now() - interval '1 h'), \
@@ -45,7 +45,7 @@ async fn a_row_whose_time_has_passed_goes_out_at_once_and_a_far_one_waits() {
         .await
         .unwrap();
     arrive(&fixture.redis, "q", 3, PROMPT).await;
-    asleep(&mut relay).await;
+    dozes(&mut relay).await;
     assert_eq!(depth(&fixture.redis, "q"), 3);
     // Brought forward by hand: the trigger on the held rows is for inserts; the next look within a second sees it.
     client.batch_execute("update outbox_held set due = now() where task = 'far'").await.unwrap();

@@ -132,9 +132,8 @@ async fn a_promoted_standby_that_lagged_loses_no_row_that_it_has() {
 
     relay.signal(Signal::STOP);
     writer.commit(4).await;
-    let there = || async {
-        standby.sql(&fixture.database.name, "select count(*) from outbox").is_ok_and(|rows| rows == "9")
-    };
+    let there =
+        || async { standby.sql(&fixture.database.name, "select count(*) from outbox").is_ok_and(|rows| rows == "9") };
     assert!(eventually(SOON, there).await, "the standby did not follow");
     stream.pause(Direction::Replies);
     relay.signal(Signal::CONT);

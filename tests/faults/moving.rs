@@ -76,7 +76,8 @@ async fn decided(decision: &str) -> (Scene, usize) {
     assert!(scene.relay.stop().success());
     let before = scene.writer.committed.len();
     scene.writer.commit(4).await;
-    let (text, env) = (Scene::text(&scene.fixture, &scene.second, "default"), [("OUTBOXD_FAILPOINTS", "publish.before=abort")]);
+    let (text, env) =
+        (Scene::text(&scene.fixture, &scene.second, "default"), [("OUTBOXD_FAILPOINTS", "publish.before=abort")]);
     let mut doomed = RelayProcess::start(&scene.fixture.sandbox, &text, &env, &[]);
     assert!(!doomed.wait(SOON).success());
     scene.fixture.redis.kill();

@@ -69,7 +69,8 @@ async fn restarts_of_postgres_are_survived() {
 #[tokio::test]
 async fn ended_sessions_are_replaced() {
     let mut scene = Scene::new(&[]).await;
-    let end_all = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'outboxd%'";
+    let end_all =
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'outboxd%'";
     for _ in 0..5 {
         scene.writer.commit(10).await;
         scene.fixture.database.sql(end_all);

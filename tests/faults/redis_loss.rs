@@ -141,7 +141,11 @@ async fn restored(options: RedisOptions, running: bool) {
         assert!(first.stop().success());
     }
     fixture.redis.kill();
-    if data.is_dir() { fs::remove_dir_all(&data).unwrap() } else { fs::remove_file(&data).unwrap() }
+    if data.is_dir() {
+        fs::remove_dir_all(&data).unwrap()
+    } else {
+        fs::remove_file(&data).unwrap()
+    }
     fs::rename(&older, &data).unwrap();
     fixture.redis.start_again().unwrap();
     let lost_at = Timestamp::now();

@@ -74,7 +74,9 @@ async fn sleeps_at(place: &str) {
     sleeper.signal(Signal::CONT);
     // It finds itself replaced; after an empty plan there is nothing to say about it.
     let replaced = |name: &str| matches!(name, "queue.retry" | "queue.doubt" | "queue.left");
-    let found = eventually(Duration::from_secs(5), || async { sleeper.events().iter().any(|event| replaced(event.name())) }).await;
+    let found =
+        eventually(Duration::from_secs(5), || async { sleeper.events().iter().any(|event| replaced(event.name())) })
+            .await;
     assert!(found || place.starts_with("plan"), "{place}: the sleeper did not find out");
     // Neither takes it from the other while there is nothing to do, beyond what the sleeper tried before it knew.
     let before = openings(&sleeper, &other);

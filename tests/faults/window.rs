@@ -137,7 +137,8 @@ async fn two_relays_do_not_fight_over_a_full_queue() {
     writer.commit_each(50).await;
     full(&fixture.redis, "jobs").await;
     // The rows behind the window grow older than anybody's patience, twice over.
-    let old = "select count(*) from outbox_batch b where b.batch > 0 having max(b.at) < clock_timestamp() - interval '1.5 s'";
+    let old =
+        "select count(*) from outbox_batch b where b.batch > 0 having max(b.at) < clock_timestamp() - interval '1.5 s'";
     let client = fixture.database.connect().await;
     assert!(eventually(SOON, || async { !client.query(old, &[]).await.unwrap().is_empty() }).await);
     let openings: usize = relays.iter().map(|relay| count(relay, "queue.opened")).sum();

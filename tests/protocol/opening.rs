@@ -68,7 +68,7 @@ fn an_opening_under_a_fixed_snapshot_is_refused() {
     let wrong = database.postgres.sql(
         &database.name,
         &format!(
-            "set default_transaction_isolation = 'serializable';
+            "begin isolation level serializable;
                   select * from outbox_open('q', '{FIRST}', 'd', 'i', null, null, 'relay', '15 min')"
         ),
     );
