@@ -6,7 +6,7 @@ use super::{PROMPT, arrive, depth, dozes, relay, text};
 use crate::common::{Fixture, SOON, eventually};
 
 #[tokio::test]
-async fn a_delayed_row_reaches_redis_at_its_time_from_asleep() {
+async fn a_delayed_row_wakes_a_sleeping_relay_at_its_time() {
     let fixture = Fixture::new();
     let mut relay = relay(&fixture, "").await;
     let client = fixture.database.connect().await;
