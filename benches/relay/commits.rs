@@ -70,7 +70,7 @@ async fn measure(stage: &Stage, variant: Variant, clients: u64) -> f64 {
     };
     client.batch_execute(trigger).await.unwrap();
     let relay = match variant {
-        Variant::Outboxd => Some(stage.relay(&["defaults.window=0", "log.level=warn"]).await),
+        Variant::Outboxd => Some(stage.relay(&["defaults.window=0"]).await),
         _ => None,
     };
     let figure = pgbench(stage, variant != Variant::None, clients).await;

@@ -21,7 +21,7 @@ pub async fn run(stage: &Stage) -> String {
     );
     for rate in [100, 1_000, 5_000] {
         stage.reset().await;
-        let relay = stage.relay(&["log.level=warn"]).await;
+        let relay = stage.relay(&[]).await;
         let (rows, mut latencies) = measure(stage, rate, seconds).await;
         relay.stop();
         latencies.sort();
