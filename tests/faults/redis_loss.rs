@@ -142,9 +142,9 @@ async fn restored(options: RedisOptions, running: bool) {
     }
     fixture.redis.kill();
     if data.is_dir() {
-        fs::remove_dir_all(&data).unwrap()
+        fs::remove_dir_all(&data).unwrap();
     } else {
-        fs::remove_file(&data).unwrap()
+        fs::remove_file(&data).unwrap();
     }
     fs::rename(&older, &data).unwrap();
     fixture.redis.start_again().unwrap();

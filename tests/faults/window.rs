@@ -98,7 +98,8 @@ async fn a_stream_counts_what_its_group_has_not_acknowledged() {
         assert!(standing <= acknowledged + WINDOW, "{standing} with {acknowledged} acknowledged");
         let read = ["XREADGROUP", "GROUP", "workers", "one", "COUNT", "7", "STREAMS", "events", ">"];
         let reply = fixture.redis.cmd(read);
-        let entries = reply.iter().flat_map(|reply| reply.items()).flat_map(|stream| stream.items()[1].items());
+        let entries =
+            reply.iter().flat_map(outboxd::sandbox::Value::items).flat_map(|stream| stream.items()[1].items());
         for entry in entries {
             let entry = entry.items()[0].text().unwrap();
             fixture.redis.cmd(["XACK", "events", "workers", &entry]).unwrap();
