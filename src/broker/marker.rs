@@ -45,7 +45,7 @@ pub fn field(installation: Uuid, queue: &str) -> String {
 /// What stands in a queue's marker field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The bytes as they are: what [`open`](super::open) compares with. `None` if there is no such field.
+    /// The bytes as they are: what [`open`](super::open()) compares with. `None` if there is no such field.
     pub value: Option<Vec<u8>>,
     /// The marker that they spell; `None` as well if no relay of this protocol wrote them.
     pub marker: Option<Marker>,

@@ -5,8 +5,8 @@
 //!
 //! - [`Target`] is a server as the configuration names it, [`Link`] one connection to it;
 //! - [`append`] moves a queue from one position of its ledger to a later one, messages and marker together;
-//! - [`observe`] and [`open`] are the way back in after anything uncertain;
-//! - [`look`] reads all markers of a server and its health at once, [`depth`] counts what stands in a queue;
+//! - [`observe`] and [`open()`] are the way back in after anything uncertain;
+//! - [`look()`] reads all markers of a server and its health at once, [`depth()`] counts what stands in a queue;
 //! - [`decide`] holds the rules as pure functions, for the relay and for the models.
 
 mod connect;

@@ -39,7 +39,7 @@ pub struct Batch<'a> {
 pub enum Appended {
     /// Everything is in and the marker stands at `to`.
     Ok {
-        /// Messages in the queue's lists now. Streams count 0: ask [`depth`](super::depth).
+        /// Messages in the queue's lists now. Streams count 0: ask [`depth`](super::depth()).
         depth: u64,
     },
     /// The marker stood at or past `to`: an earlier execution of this command did it.
