@@ -22,7 +22,8 @@ fn owner_of(port: u16) -> Option<u32> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let inode = table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        fields[1].ends_with(&format!(":{port:04X}")).then(|| fields[9].to_owned())
+        // Only established ones: a port that was used before may stand here too, waiting, and belongs to nobody.
+        (fields[3] == "01" && fields[1].ends_with(&format!(":{port:04X}"))).then(|| fields[9].to_owned())
     })?;
     let wanted = format!("socket:[{inode}]");
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
