@@ -54,7 +54,7 @@ impl Stage {
     /// Opens queue `q` as a relay would.
     async fn open(&self) -> Relay<'_> {
         let tenure = Uuid::new_v4();
-        let sql = "select newest from outbox_open('q', $1, 'here', 'inc', null, null, 'relay', '15 min')";
+        let sql = "select newest from outbox_open('q', $1, 'here', 'inc', null, null, 'relay', '15 min', 'none', null)";
         let last = self.client.query_one(sql, &[&tenure]).await.unwrap().get(0);
         Relay { stage: self, tenure, last }
     }

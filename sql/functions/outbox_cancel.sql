@@ -16,7 +16,8 @@ declare
   v_done boolean;
 begin
   update outbox_held h set cancelled_at = clock_timestamp()
-   where h.task_id = outbox_cancel.task_id and h.deliver_at is not null and h.batch is null and h.cancelled_at is null;
+   where h.task_id = outbox_cancel.task_id and h.deliver_at is not null and h.batch is null and h.cancelled_at is null
+     and h.incident is null;   -- one that is scheduled again was published before
 
   for r in
     select f.queue, f.id, f.xid from outbox_find(outbox_cancel.task_id) f

@@ -1,9 +1,12 @@
--- outbox_gauge(): numbers per queue for operators. pending counts the rows that are not dispatched (held rows excluded):
--- exactly up to 10,000, and an estimate (marked) above, so that looking stays cheap.
+-- outbox_gauge(): numbers per queue for operators. pending counts the rows that are not dispatched, and those that are
+-- scheduled again (held rows excluded): exactly up to 10,000, and an estimate (marked) above, so that looking stays cheap.
+-- consumed is the batch at or below which every row but `outstanding` ones is consumed, NULL where it is not tracked;
+-- incidents counts those that are open.
 create or replace function outbox_gauge()
 returns table (queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint,
                newest bigint, reached bigint, paused boolean, reason text,
-               stopped_reason text, stopped_by text, stopped_at timestamptz, relay text)
+               stopped_reason text, stopped_by text, stopped_at timestamptz, relay text,
+               consumed bigint, outstanding integer, confirmed_at timestamptz, incidents bigint)
 language plpgsql volatile
 set search_path from current
 set enable_seqscan = off
@@ -17,15 +20,18 @@ begin
     select k.queue,
            case when r.n > 10000 and r.last > r.first
                 then 10000 + ((v_id - r.last) * (10000.0 / (r.last - r.first)))::bigint
-                else r.n end,
+                else r.n end + a.n,
            r.n > 10000,
-           (extract(epoch from clock_timestamp() - r.oldest) * 1000)::bigint,
+           (extract(epoch from clock_timestamp() - least(r.oldest, a.oldest)) * 1000)::bigint,
            (select count(*) from (select from outbox_held h where h.queue = k.queue and h.batch is null
-                                     and h.cancelled_at is null limit 100000) x),
+                                     and h.cancelled_at is null and h.incident is null limit 100000) x),
            (select count(*) from (select from outbox_dead d where d.queue = k.queue limit 100000) x),
-           b.batch, p.position, k.paused, k.reason, k.stopped_reason, k.stopped_by, k.stopped_at, b.relay
+           b.batch, p.position, k.paused, k.reason, k.stopped_reason, k.stopped_by, k.stopped_at, b.relay,
+           p.consumed, cardinality(p.outstanding), case when p.consumed is not null then p.at end,
+           (select count(*) from outbox_incident i
+             where i.queue = k.queue and i.recovered_at is null and i.cancelled_at is null)
       from outbox_queue k
-      left join lateral (select c.position from outbox_checkpoint c where c.queue = k.queue
+      left join lateral (select c.* from outbox_checkpoint c where c.queue = k.queue
                           order by c.checkpoint desc limit 1) p on true
       left join lateral (select e.batch, e.relay from outbox_batch e where e.queue = k.queue
                           order by e.batch desc limit 1) b on true
@@ -38,6 +44,11 @@ begin
                       else c end,
                  pg_current_snapshot(), v_all, v_all, 10001) t
          where t.deliver_at is null) r
+      cross join lateral (
+        select count(*) as n, min(h.created_at) as oldest
+          from (select h.created_at from outbox_held h
+                 where h.queue = k.queue and h.batch is null and h.cancelled_at is null and h.incident is not null
+                 limit 100000) h) a
      order by k.queue;
 end
 $$;

@@ -2,8 +2,8 @@
 -- A relay whose tenure is no longer its queue's current one writes nothing, and within a tenure a checkpoint never goes
 -- back: opening has written where it begins, and the marker may still stand below that (it passes what needs no
 -- messages in one step), or two calls may overtake each other. A position above the newest ledger number is from before
--- a crash of the server that lost entries: they are planned again, and Redis has lost nothing. Answers how many
--- checkpoints were written.
+-- a crash of the server that lost entries: they are planned again, and Redis has lost nothing. What was consumed stays
+-- as it was known. Answers how many checkpoints were written.
 create or replace function outbox_mark(p_queues text[], p_tenures uuid[], p_positions bigint[])
 returns integer
 language plpgsql volatile
@@ -14,12 +14,13 @@ declare
 begin
   -- The share lock makes an opening that closes one of these tenures wait for this commit, and the reverse.
   perform from outbox_tenure t where t.token = any(p_tenures) and t.cap is null order by t.token for share;
-  insert into outbox_checkpoint (queue, position, evidence)
-  select m.queue, m.position, 'marker'
+  insert into outbox_checkpoint (queue, position, consumed, outstanding, evidence, facts)
+  select m.queue, m.position, k.consumed, k.outstanding, 'marker', k.facts
     from unnest(p_queues, p_tenures, p_positions) as m(queue, tenure, position)
     join outbox_tenure t on t.token = m.tenure and t.queue = m.queue and t.cap is null
-   where m.position > coalesce((select c.position from outbox_checkpoint c where c.queue = m.queue
-                                 order by c.checkpoint desc limit 1), -1)
+    left join lateral (select c.* from outbox_checkpoint c where c.queue = m.queue
+                        order by c.checkpoint desc limit 1) k on true
+   where m.position > coalesce(k.position, -1)
      and m.position <= (select max(b.batch) from outbox_batch b where b.queue = m.queue);
   get diagnostics v_written = row_count;
   return v_written;

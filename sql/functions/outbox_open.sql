@@ -1,34 +1,48 @@
--- outbox_open(queue, token, destination, incarnation, seen, position, relay, horizon): begins a tenure.
+-- outbox_open(queue, token, destination, incarnation, seen, position, relay, horizon, confirm, looked): begins a tenure.
 --
--- `seen` and `position` are the marker that the relay observed (NULL: none, or not one of ours). Under the queue's
--- lock, every older tenure is closed with cap = the newest ledger number, the new one is inserted, and the answer is
---   status    opened | paused | moved
---   trusted   the position from which batches are sent again
---   done      no batch at or below needs its messages again (never below trusted): it was dispatched longer than
---             `horizon` ago, and has stayed so
---   newest    the newest ledger number
---   cause     first | kept | rolled_back | missing | unknown | adopted, why trusted is what it is
+-- `seen` and `position` are the marker that the relay observed (NULL: none, or not one of ours); `confirm` is observe,
+-- receipt or none. Under the queue's lock, every older tenure is closed with cap = the newest ledger number, the new one
+-- is inserted, and the answer is
+--   status     opened | again | paused | moved | suspended
+--   trusted    the position from which batches are sent again
+--   done       no batch at or below needs its messages again (never below trusted): it is consumed, or, where that is not
+--              tracked, was dispatched longer than `horizon` ago, and has stayed so
+--   newest     the newest ledger number
+--   cause      first | kept | rolled_back | missing | unknown | adopted, why trusted is what it is
+--   scheduled  how many outstanding rows above the trusted position and at or below `done` were scheduled again, in this
+--              transaction: they are planned anew, at the end of the ledger
+--   certified  false: a boundary is to be settled before absence counts as consumption (outbox_certify)
+--   incidents  how many of the queue's incidents are open
+--   checkpoint the number of the newest checkpoint
+--   facts      what was seen of Redis beside the messages when consumption was last confirmed
+-- `again` writes nothing: a checkpoint says more than the marker does, and it may have been written after the marker was
+-- observed, by a relay that has moved the marker on since. Observe anew and call again with `looked` = its number.
 -- `moved` writes nothing: the queue's destination is another one than its last, and the last one is not known to have
 -- reached the newest batch: an operator decides (`outboxd queue move`). A queue that has moved starts at its new
 -- destination after the batches that went to the last; a loss there does not bring those again.
+-- `suspended` pauses the queue: again and again its marker was one that this database never wrote, as when a copy of
+-- the database writes to the same Redis. Its tasks wait.
 --
 -- Commits synchronously: a token must be durable before Redis sees it.
 create or replace function outbox_open(
   p_queue text, p_token uuid, p_destination text, p_incarnation text, p_seen uuid, p_position bigint,
-  p_relay text, p_horizon interval)
-returns table (status text, trusted bigint, done bigint, newest bigint, cause text)
+  p_relay text, p_horizon interval, p_confirm text, p_looked bigint)
+returns table (status text, trusted bigint, done bigint, newest bigint, cause text, scheduled bigint, certified boolean,
+               incidents integer, checkpoint bigint, facts jsonb)
 language plpgsql volatile
 set search_path from current
 as $$
 declare
   q        outbox_queue;
+  k        outbox_checkpoint;   -- the newest one
   v_last   outbox_tenure;
   v_seen   outbox_tenure;
   v_cap    bigint;
-  v_at     bigint;      -- the newest checkpoint's position
   v_starts bigint := 0; -- batches at or below went to an earlier destination
   v_before boolean;     -- this destination was the queue's before, too
   v_moved  boolean;     -- its last one is another server
+  v_consumed bigint;    -- what the new checkpoint says; NULL: not tracked
+  v_base     bigint;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'outbox_open needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
@@ -52,7 +66,7 @@ begin
    where not exists (select from outbox_batch b where b.queue = p_queue)
       on conflict do nothing;
   select max(b.batch) into newest from outbox_batch b where b.queue = p_queue;
-  select c.position into v_at from outbox_checkpoint c where c.queue = p_queue order by c.checkpoint desc limit 1;
+  select c.* into k from outbox_checkpoint c where c.queue = p_queue order by c.checkpoint desc limit 1;
   select t.* into v_last from outbox_tenure t
    where t.queue = p_queue order by (t.cap is null) desc, t.opened_at desc limit 1;
   select t.* into v_seen from outbox_tenure t where t.token = p_seen and t.queue = p_queue;
@@ -68,7 +82,7 @@ begin
     cause := 'first';
   elsif v_moved and v_seen.destination is distinct from v_last.destination then
     -- Another destination than the last; a marker that was written at the last one would mean that only its name is new.
-    if q.move_to is null and coalesce(v_at, 0) < newest then
+    if q.move_to is null and coalesce(k.position, 0) < newest then
       status := 'moved';
       return next;
       return;
@@ -91,27 +105,56 @@ begin
                                          and t.starts < v_starts and t.opened_at > v_seen.opened_at) then
         trusted := v_starts;
       end if;
-      cause := case when trusted < v_at then 'rolled_back' else 'kept' end;
+      cause := case when trusted < k.position then 'rolled_back' else 'kept' end;
     end if;
+  end if;
+  checkpoint := k.checkpoint;
+  facts := k.facts;
+  if cause in ('rolled_back', 'missing', 'unknown') and k.checkpoint is distinct from p_looked then
+    status := 'again';
+    return next;
+    return;
+  end if;
+  if cause = 'unknown' and outbox_suspends(q) then
+    status := 'suspended';
+    return next;
+    return;
   end if;
   update outbox_queue o set move_to = null where o.queue = p_queue and o.move_to is not null;
 
+  -- What is consumed, or counts as done where that is not tracked.
+  if p_confirm <> 'none' then
+    v_consumed := case when cause in ('first', 'adopted') then trusted
+                       else coalesce(k.consumed, outbox_done(p_queue, p_horizon)) end;
+  end if;
   done := trusted;
   if cause in ('first', 'missing', 'unknown') then
     done := greatest(trusted, case when v_before then 0 else v_starts end);
   end if;
-  if cause in ('missing', 'unknown') then
+  if v_consumed is not null then
+    done := greatest(done, v_consumed);
+  elsif cause in ('missing', 'unknown') then
     done := greatest(done, outbox_done(p_queue, p_horizon));
   end if;
   -- What was trimmed from the ledger was done long ago.
   done := least(greatest(done, (select min(b.batch) from outbox_batch b where b.queue = p_queue)), newest);
+  v_consumed := least(v_consumed, done);
+
+  -- A boundary: another life of the dataset than the one in which absence was last known to mean consumption. The
+  -- marker's own tenure is asked, never the newest: one that did not reach Redis says nothing about a dataset.
+  v_base := case when v_seen.incarnation = p_incarnation then least(v_seen.base, trusted) else trusted end;
+  certified := p_confirm = 'none' or cause in ('first', 'adopted') or v_base = 0
+            or coalesce(v_seen.incarnation = p_incarnation and v_seen.certified, false);
 
   update outbox_tenure t set cap = newest, closed_at = clock_timestamp() where t.queue = p_queue and t.cap is null;
-  insert into outbox_tenure (token, queue, destination, incarnation, opened_batch, starts, relay)
-  values (p_token, p_queue, p_destination, p_incarnation, newest, v_starts, p_relay);
-  if v_at is null or done < v_at then
-    insert into outbox_checkpoint (queue, position, evidence) values (p_queue, done, 'open: ' || cause);
-  end if;
+  insert into outbox_tenure (token, queue, destination, incarnation, opened_batch, starts,
+                             base, certified, relay)
+  values (p_token, p_queue, p_destination, p_incarnation, newest, v_starts, v_base, certified, p_relay);
+  scheduled := outbox_lost(p_queue, p_token, k, cause, trusted, done, newest, v_consumed,
+                           jsonb_build_object('marker', p_seen, 'position', p_position, 'incarnation', p_incarnation,
+                                              'incarnation_before', v_last.incarnation));
+  select count(*) into incidents from outbox_incident i
+   where i.queue = p_queue and i.recovered_at is null and i.cancelled_at is null;
   status := 'opened';
   return next;
 end

@@ -7,7 +7,8 @@ as $$
 begin
   update outbox_queue q
      set paused = false, reason = null, paused_at = null,
-         stopped_reason = null, stopped_by = null, stopped_at = null, resumes = q.resumes + 1
+         stopped_reason = null, stopped_by = null, stopped_at = null, resumes = q.resumes + 1,
+         resumed_at = clock_timestamp()
    where q.queue = p_queue;
   if not found then
     return false;

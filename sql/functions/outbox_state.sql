@@ -17,6 +17,7 @@ set search_path from current
 as $$
 declare
   v_held    boolean;
+  v_again   boolean;            -- scheduled again after a loss
   v_cancel  timestamptz;
   v_passed  boolean := false;   -- the planner has passed it in the log, and its copy is gone: it was done
   v_planned timestamptz;
@@ -29,9 +30,10 @@ begin
     return;
   end if;
 
-  select h.batch, h.cancelled_at into batch, v_cancel from outbox_held h where h.id = outbox_state.id;
+  select h.batch, h.cancelled_at, h.incident is not null into batch, v_cancel, v_again
+    from outbox_held h where h.id = outbox_state.id;
   v_held := found;
-  if batch is null and v_cancel is null and outbox_state.xid is not null then
+  if batch is null and v_cancel is null and v_again is not true and outbox_state.xid is not null then
     batch := outbox_batch_of(outbox_state.queue, outbox_state.id, outbox_state.xid);
     if outbox_state.deliver_at is not null then
       v_passed := batch is not null and not v_held;
@@ -46,7 +48,7 @@ begin
     when exists (select from outbox_receipt r where r.task_id = outbox_state.task_id and r.acked_at is not null) then 'consumed'
     when v_passed then 'dispatched'
     when batch is null and outbox_state.expires_at <= clock_timestamp() then 'expired'
-    when batch is null and outbox_state.deliver_at is not null then 'held'
+    when batch is null and outbox_state.deliver_at is not null and v_again is not true then 'held'
     when batch is null then 'pending'
     when outbox_state.expires_at <= v_planned then 'expired'
     when v_mark.consumed >= batch and outbox_state.id <> all(coalesce(v_mark.outstanding, '{}')) then 'consumed'

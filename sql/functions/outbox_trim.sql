@@ -1,6 +1,7 @@
 -- outbox_trim(min_age, max_age, slice): deletes what nobody needs any more, at most `slice` rows of each kind, from the
--- low end: ledger entries and checkpoints of batches that were dispatched min_age ago, held copies of such rows,
--- cancelled copies, expired dedupe keys, receipts and closed tenures older than max_age. Answers how many rows went.
+-- low end: ledger entries and checkpoints of batches that were done min_age ago (see outbox_done), held copies of such rows
+-- unless they are outstanding, cancelled copies, expired dedupe keys, receipts, closed tenures and settled incidents
+-- older than max_age. Answers how many rows went.
 create or replace function outbox_trim(p_min_age interval, p_max_age interval, p_slice integer)
 returns bigint
 language plpgsql volatile
@@ -28,7 +29,11 @@ begin
     get diagnostics v_n = row_count;
     v_sum := v_sum + v_n;
     delete from outbox_held h where h.id in (
-      select o.id from outbox_held o where o.queue = q and o.batch <= v_done order by o.batch limit p_slice);
+      select o.id from outbox_held o
+       where o.queue = q and o.batch <= v_done
+         and o.id <> all(coalesce((select c.outstanding from outbox_checkpoint c where c.queue = q
+                                    order by c.checkpoint desc limit 1), '{}'))
+       order by o.batch limit p_slice);
     get diagnostics v_n = row_count;
     v_sum := v_sum + v_n;
     delete from outbox_tenure t where t.token in (
@@ -50,6 +55,11 @@ begin
   delete from outbox_receipt r where r.task_id in (
     select o.task_id from outbox_receipt o
      where greatest(o.acked_at, o.once_at) < clock_timestamp() - p_max_age limit p_slice);
+  get diagnostics v_n = row_count;
+  v_sum := v_sum + v_n;
+  delete from outbox_incident i where i.incident in (
+    select o.incident from outbox_incident o
+     where coalesce(o.recovered_at, o.cancelled_at) < clock_timestamp() - p_max_age * 4 limit p_slice);
   return v_sum;
 end
 $$;

@@ -1,7 +1,8 @@
 -- outbox_truncate(segment, min_age, max_age): empties a sealed segment, never the current or the previous one, once
--- every row in it was dispatched min_age ago. Rows that were not dispatched when the segment was sealed max_age ago move
--- to outbox_held, and go out from there: retention never drops a task, and sends none twice. Answers truncated, moved
--- or needed; raises lock_not_available when somebody holds the segment (tried again later).
+-- every row in it was done min_age ago (see outbox_done); outstanding rows live on in outbox_held. When the segment was
+-- sealed max_age ago, rows that were not dispatched move to outbox_held and go out from there, and rows that were, and
+-- that nobody has consumed, stay needed there: retention never drops a task, and sends none twice. Answers truncated,
+-- moved or needed; raises lock_not_available when somebody holds the segment (tried again later).
 create or replace function outbox_truncate(p_segment integer, p_min_age interval, p_max_age interval)
 returns text
 language plpgsql volatile
@@ -16,6 +17,7 @@ declare
   v_stay    boolean;
   v_queues  text[];
   v_ids     bigint[];
+  v_keep    boolean[];   -- the copy stands for the row in its batch; else it goes out from outbox_held
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'outbox_truncate needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
@@ -50,22 +52,26 @@ begin
     if not v_overdue then
       return 'needed';
     end if;
-    select bool_or(w.fate = 'wait') or count(*) > v_most, array_agg(w.queue), array_agg(w.id) into v_stay, v_queues, v_ids
+    select bool_or(w.fate = 'wait') or count(*) > v_most,
+           array_agg(w.queue), array_agg(w.id), array_agg(w.fate = 'keep')
+      into v_stay, v_queues, v_ids, v_keep
       from outbox_overdue(p_segment, p_min_age) w;
     if v_stay then
       return 'needed';
     end if;
     insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at,
-                             created_at, due)
+                             created_at, due, batch)
     select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at, o.expires_at,
-           o.created_at, coalesce(o.deliver_at, o.created_at)
-      from unnest(v_queues, v_ids) as w(queue, id)
+           o.created_at, coalesce(o.deliver_at, o.created_at), case when w.keep then outbox_batch_of(o.queue, o.id, o.xid) end
+      from unnest(v_queues, v_ids, v_keep) as w(queue, id, keep)
       join outbox o on o.segment = p_segment and o.queue = w.queue and o.id = w.id
         on conflict (id) do nothing;
+    perform outbox_keep_outstanding(p_segment);
     execute format('truncate table outbox_s%s', p_segment);
     update outbox_segment set truncated_at = clock_timestamp() where segment = p_segment;
     return 'moved';
   end if;
+  perform outbox_keep_outstanding(p_segment);
   execute format('truncate table outbox_s%s', p_segment);
   update outbox_segment set truncated_at = clock_timestamp() where segment = p_segment;
   return 'truncated';

@@ -1,5 +1,6 @@
 -- outbox_undispatched(snap): the queues that hold a row which is visible in `snap` and not known to be dispatched (nor
--- dead nor expired: both pass the marker with their batch; held rows are copied away and do not count). `snap` is the
+-- dead nor expired: both pass the marker with their batch; held rows are copied away and do not count), and those with
+-- rows that are scheduled again. `snap` is the
 -- text of a pg_snapshot taken earlier, so that rows committed since then do not matter.
 create or replace function outbox_undispatched(p_snap text)
 returns table (queue text)
@@ -20,6 +21,9 @@ begin
      where case when b.queue is null
                 then exists (select from outbox o where o.queue = n.queue and pg_visible_in_snapshot(o.xid, p_snap::pg_snapshot))
                 else exists (select from outbox_tick_rows(b, p_snap::pg_snapshot, v_all, v_all, 1)) end
+        or exists (select from outbox_held h
+                    where h.queue = n.queue and h.incident is not null and h.cancelled_at is null
+                      and (h.batch is null or h.batch > coalesce(p.position, 0)))
      order by 1;
 end
 $$;

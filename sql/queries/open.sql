@@ -1,3 +1,3 @@
 -- Begins a tenure.
-select status, trusted, done, newest, cause
-  from /*schema.*/outbox_open($1, $2, $3, $4, $5, $6, $7, make_interval(secs => $8));
+select status, trusted, done, newest, cause, scheduled, certified, incidents, checkpoint, facts::text
+  from /*schema.*/outbox_open($1, $2, $3, $4, $5, $6, $7, make_interval(secs => $8), $9, $10);

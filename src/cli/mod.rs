@@ -5,10 +5,14 @@ mod connect;
 mod demo;
 pub mod exit;
 mod health;
+mod incident;
 pub mod migrate;
 mod queue;
+mod repair;
+mod replay;
 mod run;
 mod status;
+mod table;
 mod wait;
 
 use std::io::Write;
@@ -45,6 +49,12 @@ enum Command {
     Wait(wait::WaitArgs),
     /// List, pause and resume queues
     Queue(queue::QueueArgs),
+    /// Show what Redis has lost, and what became of it
+    Incident(incident::IncidentArgs),
+    /// Send again what was dispatched before, by time or batch
+    Replay(replay::ReplayArgs),
+    /// Make a restored or copied database relay again
+    Repair(repair::RepairArgs),
     /// Check and show the configuration
     Config(config::ConfigArgs),
     /// Ask a running relay whether it is alive and ready
@@ -83,6 +93,9 @@ async fn dispatch(command: Command) -> u8 {
         Command::Status(args) => Box::pin(status::run(args)).await.into(),
         Command::Wait(args) => Box::pin(wait::run(args)).await.into(),
         Command::Queue(args) => Box::pin(queue::run(args)).await.into(),
+        Command::Incident(args) => incident::run(args).await.into(),
+        Command::Replay(args) => replay::run(args).await.into(),
+        Command::Repair(args) => repair::run(args).await.into(),
         Command::Config(args) => config::run(args, &mut out, &mut err).into(),
         Command::Health(args) => health::run(&args).await.into(),
         Command::Demo(args) => demo::run(args).await.into(),

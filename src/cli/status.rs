@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::config::SourceArgs;
 use super::exit::Exit;
+use super::table::{columns, or_dash};
 use super::{connect, print};
 use crate::pg::QueueGauge;
 
@@ -41,16 +42,9 @@ pub(super) async fn run(args: StatusArgs) -> Exit {
 
 /// Columns as wide as they must be.
 pub(super) fn table(queues: &[QueueGauge]) -> String {
-    let head = ["QUEUE", "STATE", "PENDING", "OLDEST", "HELD", "DEAD", "BATCH", "REACHED", "RELAY"].map(str::to_owned);
-    let rows: Vec<[String; 9]> = std::iter::once(head).chain(queues.iter().map(line)).collect();
-    let widths: Vec<usize> =
-        (0..9).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or_default()).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
+    let head = ["QUEUE", "STATE", "PENDING", "OLDEST", "HELD", "DEAD", "BATCH", "REACHED", "CONSUMED", "RELAY"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(head).chain(queues.iter().map(line)).collect();
+    let mut text = columns(&rows);
     for queue in queues {
         if let Some(why) = queue.stopped_reason.as_ref().or(queue.reason.as_ref()) {
             // Writing to a string cannot fail.
@@ -60,8 +54,7 @@ pub(super) fn table(queues: &[QueueGauge]) -> String {
     text
 }
 
-fn line(queue: &QueueGauge) -> [String; 9] {
-    let or_dash = |value: Option<String>| value.filter(|v| !v.is_empty()).unwrap_or_else(|| "-".to_owned());
+fn line(queue: &QueueGauge) -> [String; 10] {
     let state = match (queue.paused, &queue.stopped_reason) {
         (true, _) => "paused",
         (false, Some(_)) => "stopped",
@@ -73,12 +66,13 @@ fn line(queue: &QueueGauge) -> [String; 9] {
         queue.queue.clone(),
         state.to_owned(),
         format!("{about}{}", queue.pending),
-        or_dash(oldest.map(|age| humantime::format_duration(round(age)).to_string())),
+        or_dash(oldest.map(|age| humantime::format_duration(round(age)))),
         queue.held.to_string(),
         queue.dead.to_string(),
-        or_dash(queue.newest.map(|n| n.to_string())),
-        or_dash(queue.reached.map(|n| n.to_string())),
-        or_dash(queue.relay.clone()),
+        or_dash(queue.newest),
+        or_dash(queue.reached),
+        or_dash(queue.consumed),
+        or_dash(queue.relay.as_ref()),
     ]
 }
 

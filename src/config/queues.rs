@@ -51,6 +51,17 @@ pub enum Confirm {
     None,
 }
 
+impl Confirm {
+    /// As it is spelled everywhere.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Receipt => "receipt",
+            Self::None => "none",
+        }
+    }
+}
+
 /// Settings for every queue that `[queues.NAME]` does not say otherwise for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

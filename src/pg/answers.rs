@@ -111,8 +111,12 @@ pub struct OpenRequest<'a> {
     pub seen: Option<Marker>,
     /// This relay.
     pub relay: &'a str,
-    /// After a loss, what was dispatched longer ago is not sent again.
+    /// After a loss, what was dispatched longer ago is not sent again where consumption is not tracked.
     pub horizon: Duration,
+    /// `observe`, `receipt` or `none`.
+    pub confirm: &'a str,
+    /// The number of the newest checkpoint as it was known before the marker was observed, if it was asked for.
+    pub looked: Option<i64>,
 }
 
 /// The answer to [`Outbox::open`](super::Outbox::open).
@@ -120,8 +124,13 @@ pub struct OpenRequest<'a> {
 pub enum Opening {
     /// The tenure is durable.
     Opened(Opened),
+    /// A checkpoint of this number says more than the marker does, and may be younger than the observation; nothing was
+    /// written. Observe anew.
+    Again(Option<i64>),
     /// An operator paused the queue; nothing was written.
     Paused,
+    /// Again and again the marker was one that this database never wrote: the queue is paused now.
+    Suspended,
     /// The destination is new and nobody has decided where it starts; nothing was written.
     Moved,
 }
@@ -137,6 +146,14 @@ pub struct Opened {
     pub newest: i64,
     /// Why `trusted` is what it is.
     pub cause: Cause,
+    /// Outstanding rows that were scheduled again.
+    pub scheduled: i64,
+    /// Whether absence counts as consumption; if not, a boundary is to be settled first.
+    pub certified: bool,
+    /// The queue's incidents that are not over.
+    pub incidents: i32,
+    /// What was seen of Redis beside the messages when consumption was last confirmed, as JSON.
+    pub facts: Option<String>,
 }
 
 /// Why a marker is trusted as far as it is.
@@ -222,4 +239,12 @@ pub struct QueueGauge {
     pub stopped_at: Option<Timestamp>,
     /// The relay that planned last.
     pub relay: Option<String>,
+    /// The batch at or below which every row is consumed, but for the outstanding ones; `None` if that is not tracked.
+    pub consumed: Option<i64>,
+    /// How many of those are outstanding,
+    pub outstanding: Option<i32>,
+    /// and when that was found out.
+    pub confirmed_at: Option<Timestamp>,
+    /// Incidents that are not over.
+    pub incidents: i64,
 }

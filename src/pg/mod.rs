@@ -11,6 +11,7 @@ mod dsn;
 pub mod error;
 mod lex;
 pub mod listen;
+mod losses;
 mod messages;
 pub mod migrate;
 mod outbox;
@@ -25,6 +26,7 @@ pub use answers::{Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, Plan
 pub use connect::Connector;
 pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};
+pub use losses::{Boundary, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};
 pub use messages::{BatchRows, Header};
 pub use outbox::{Outbox, Session as WorkSession};
 pub use pool::{Database, PoolSettings};

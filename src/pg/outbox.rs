@@ -21,8 +21,8 @@ use crate::fault::Fault;
 /// The outbox of one schema of one database.
 #[derive(Clone)]
 pub struct Outbox {
-    database: Database,
-    sql: std::sync::Arc<sql::Queries>,
+    pub(super) database: Database,
+    pub(super) sql: std::sync::Arc<sql::Queries>,
 }
 
 /// Where a statement of the wake loop runs.
@@ -139,6 +139,8 @@ impl Outbox {
                     (&position, Type::INT8),
                     (&ask.relay, Type::TEXT),
                     (&ask.horizon.as_secs_f64(), Type::FLOAT8),
+                    (&ask.confirm, Type::TEXT),
+                    (&ask.looked, Type::INT8),
                 ],
             )
             .await?;
@@ -149,9 +151,15 @@ impl Outbox {
                 done: row.get(2),
                 newest: row.get(3),
                 cause: Cause::from_name(row.get(4)).ok_or_else(|| missing("open"))?,
+                scheduled: row.get(5),
+                certified: row.get(6),
+                incidents: row.get(7),
+                facts: row.get(9),
             })),
+            "again" => Ok(Opening::Again(row.get(8))),
             "paused" => Ok(Opening::Paused),
             "moved" => Ok(Opening::Moved),
+            "suspended" => Ok(Opening::Suspended),
             _ => Err(missing("open")),
         }
     }
@@ -292,14 +300,18 @@ fn queue_gauge(row: &Row) -> QueueGauge {
         stopped_by: row.get(11),
         stopped_at: row.get(12),
         relay: row.get(13),
+        consumed: row.get(14),
+        outstanding: row.get(15),
+        confirmed_at: row.get(16),
+        incidents: row.get(17),
     }
 }
 
-fn one<'a>(rows: &'a [Row], statement: &str) -> Result<&'a Row, Fault> {
+pub(super) fn one<'a>(rows: &'a [Row], statement: &str) -> Result<&'a Row, Fault> {
     rows.first().ok_or_else(|| missing(statement))
 }
 
-fn missing(statement: &str) -> Fault {
+pub(super) fn missing(statement: &str) -> Fault {
     Fault::retry(
         "protocol",
         format!(

@@ -1,5 +1,6 @@
 //! A row's way forward, for as long as the queue is open: catch up with the ledger, then plan and publish.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::encode::{Parcel, encode};
@@ -104,7 +105,7 @@ impl<'a> Forward<'a> {
             // Both at once; the order in Redis is kept, because a batch waits here until the one before has arrived.
             let (planned, published) = tokio::join!(self.plan(kind, room), self.publish(parcel.as_ref()));
             if let Some(published) = published? {
-                self.arrived(published);
+                self.arrived(&published);
             }
             let Some(planned) = planned? else { continue };
             self.planned_at = planned.asked;
@@ -135,7 +136,7 @@ impl<'a> Forward<'a> {
         let ledger = &standing.ledger;
         if ledger.done > self.marker.position {
             let published = publish::pass(self.route, self.link, self.marker, ledger.done).await?;
-            self.arrived(published);
+            self.arrived(&published);
         }
         let shared = self.lane.shared.clone();
         let queue = self.route.settings.queue.as_str();
@@ -154,8 +155,11 @@ impl<'a> Forward<'a> {
                 }
             }
             let published = publish::publish(&shared, self.route, self.link, self.marker, &parcel).await?;
-            shared.metrics.replayed(queue, u64::try_from(parcel.pushes.len()).unwrap_or(u64::MAX));
-            self.arrived(published);
+            shared.metrics.replayed(queue, published.rows);
+            if let Some(hold) = self.lane.post.hold() {
+                hold.replayed.fetch_add(published.rows, Ordering::Relaxed);
+            }
+            self.arrived(&published);
         }
         if ledger.newest > ledger.done {
             tracing::info!(event = "queue.caught_up", queue, from = ledger.done, to = ledger.newest);
@@ -276,8 +280,11 @@ impl<'a> Forward<'a> {
         publish::publish(&self.lane.shared, self.route, self.link, self.marker, parcel).await.map(Some)
     }
 
-    fn arrived(&mut self, published: Published) {
+    fn arrived(&mut self, published: &Published) {
         self.marker = published.marker;
+        if let Some(hold) = self.lane.post.hold() {
+            hold.push(published.marker.position, published.rows);
+        }
         self.lane.post.set_marker(Some(published.marker));
         self.window.saw(published.depth, published.rows);
         self.lane.shared.metrics.queue_depth(&self.lane.queue, self.window.depth());

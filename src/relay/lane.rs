@@ -13,7 +13,7 @@ use super::forward::Forward;
 use super::hint::Hint;
 use super::open;
 use super::route::Route;
-use super::shared::{Post, Shared, of_redis};
+use super::shared::{Hold, Post, Shared, of_redis};
 use super::window;
 use crate::config::Config;
 use crate::fault::{Fault, Origin};
@@ -55,6 +55,7 @@ impl Lane {
                 self.record().await;
             }
             self.post.set_marker(None);
+            self.post.set_hold(None);
             self.post.set_streaming(false);
             self.post.set_stuck(false);
             match served {
@@ -128,6 +129,8 @@ impl Lane {
         // A doubt about the tenure before this one is settled.
         let _settled = self.post.doubt.notified().now_or_never();
         self.post.set_marker(Some(standing.marker));
+        let hold = Hold::new(standing.marker.tenure, standing.incarnation.clone(), &standing.ledger);
+        self.post.set_hold(Some(Arc::new(hold)));
         self.says(QueueState::Open);
         open::settle(&shared, &standing).await;
         pace.reset();

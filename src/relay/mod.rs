@@ -20,6 +20,7 @@ mod open;
 mod publish;
 mod rotate;
 mod route;
+pub mod rules;
 mod shared;
 mod wake;
 mod window;

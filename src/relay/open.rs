@@ -20,9 +20,11 @@ pub(crate) struct Standing {
     pub(crate) marker: Marker,
     /// What Postgres said when the tenure began.
     pub(crate) ledger: pg::Opened,
+    /// The life of the dataset in which it began.
+    pub(crate) incarnation: String,
 }
 
-/// Opens a queue; `None` if an operator paused it.
+/// Opens a queue; `None` if it is paused.
 ///
 /// The tenure is durable in Postgres before Redis sees it, and Redis takes it only if its marker is still what was
 /// observed, in the same life of the same dataset. Whatever fails in between is harmless: the next opening closes the
@@ -31,6 +33,7 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
     let queue = route.settings.queue.as_str();
     let spot = route.spot();
     let mut pace = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
+    let mut looked = None;
     for _ in 0..8 {
         let observed = of_redis(broker::observe(link, spot.marker, spot.field).await)?;
         failpoint::hit("open.observed");
@@ -44,10 +47,20 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
             seen: observed.found.marker,
             relay: &shared.id,
             horizon: shared.config().relay.replay_horizon.get(),
+            confirm: route.settings.confirm.name(),
+            looked,
         };
         let ledger = match shared.outbox.open(ask).await? {
             Opening::Opened(ledger) => ledger,
+            Opening::Again(checkpoint) => {
+                looked = checkpoint;
+                continue;
+            }
             Opening::Paused => return Ok(None),
+            Opening::Suspended => {
+                suspended(shared, route);
+                return Ok(None);
+            }
             Opening::Moved => return Err(moved(route)),
         };
         failpoint::hit("open.committed");
@@ -57,7 +70,7 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
             Opened::Ok(now) if now == observed.server.incarnation => {
                 failpoint::hit("open.done");
                 report(shared, queue, observed.found.marker, &ledger);
-                return Ok(Some(Standing { marker, ledger }));
+                return Ok(Some(Standing { marker, ledger, incarnation }));
             }
             Opened::Ok(_) | Opened::Stale(_) => tokio::time::sleep(pace.step()).await,
         }
@@ -74,8 +87,9 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
 
 /// Waits for what live workers still hold in memory, if a dataset was lost.
 pub(crate) async fn settle(shared: &Shared, standing: &Standing) {
-    if matches!(standing.ledger.cause, Cause::Missing | Cause::Unknown) && standing.ledger.newest > standing.ledger.done
-    {
+    let ledger = &standing.ledger;
+    let again = ledger.newest > ledger.done || ledger.scheduled > 0;
+    if again && matches!(ledger.cause, Cause::Missing | Cause::Unknown) {
         tokio::select! {
             () = tokio::time::sleep(shared.config().relay.replay_settle.get()) => {}
             () = shared.stop.cancelled() => {}
@@ -97,6 +111,7 @@ fn report(shared: &Shared, queue: &str, seen: Option<Marker>, ledger: &pg::Opene
             trusted = ledger.trusted,
             done = ledger.done,
             newest = ledger.newest,
+            scheduled = ledger.scheduled,
             "Redis has lost tasks of this queue; they are sent again"
         );
     }
@@ -107,7 +122,26 @@ fn report(shared: &Shared, queue: &str, seen: Option<Marker>, ledger: &pg::Opene
         seen,
         trusted = ledger.trusted,
         done = ledger.done,
-        newest = ledger.newest
+        newest = ledger.newest,
+        certified = ledger.certified
+    );
+}
+
+fn suspended(shared: &Shared, route: &Route) {
+    let queue = route.settings.queue.as_str();
+    shared.metrics.incident(queue, "suspended");
+    tracing::error!(
+        event = "queue.suspended",
+        queue,
+        destination = route.destination,
+        "again and again the queue's marker was one that this database never wrote; its tasks wait",
+    );
+    tracing::error!(
+        event = "queue.suspended",
+        queue,
+        next = format!(
+            "find out whether a copy of this database relays to the same Redis, stop it, then run `outboxd queue resume {queue}`"
+        )
     );
 }
 

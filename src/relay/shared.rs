@@ -1,8 +1,8 @@
 //! What every stage of the relay may know: the configuration, the servers, and what the lanes say of themselves.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -132,6 +132,7 @@ pub(crate) struct Post {
     standing: Mutex<(QueueState, Option<Marker>)>,
     streaming: AtomicBool,
     stuck: AtomicBool,
+    hold: Mutex<Option<Arc<Hold>>>,
     /// Tells the lane that Redis does not stand where the lane believes it to.
     pub(crate) doubt: Notify,
 }
@@ -139,7 +140,13 @@ pub(crate) struct Post {
 impl Post {
     fn new() -> Self {
         let standing = Mutex::new((QueueState::Idle, None));
-        Self { standing, streaming: AtomicBool::new(false), stuck: AtomicBool::new(false), doubt: Notify::new() }
+        Self {
+            standing,
+            streaming: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
+            hold: Mutex::default(),
+            doubt: Notify::new(),
+        }
     }
 
     /// What the lane is doing.
@@ -180,6 +187,73 @@ impl Post {
     /// Says what Redis has confirmed; `None` when the lane holds no tenure.
     pub(crate) fn set_marker(&self, marker: Option<Marker>) {
         lock(&self.standing).1 = marker;
+    }
+
+    /// What whoever confirms must know of the tenure that the lane holds.
+    pub(crate) fn hold(&self) -> Option<Arc<Hold>> {
+        lock(&self.hold).clone()
+    }
+
+    /// Says under which tenure the lane holds its queue.
+    pub(crate) fn set_hold(&self, hold: Option<Arc<Hold>>) {
+        *lock(&self.hold) = hold;
+    }
+}
+
+/// A tenure that a lane holds, for the stage that confirms what was consumed under it.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    /// Its token.
+    pub(crate) token: Uuid,
+    /// The life of the dataset in which it was opened.
+    pub(crate) incarnation: String,
+    /// The newest ledger number then: catching up ends there.
+    pub(crate) opened_at: i64,
+    /// Whether its boundary is settled.
+    pub(crate) certified: AtomicBool,
+    /// Whether the queue has incidents that are not over.
+    pub(crate) incidents: AtomicBool,
+    /// How many rows the lane has sent again and nobody has written down yet.
+    pub(crate) replayed: AtomicU64,
+    /// What was seen of Redis when consumption was last confirmed, as JSON.
+    pub(crate) facts: Option<String>,
+    /// How many messages had been pushed under the tenure when the marker came to each position; the newest ones.
+    pushed: Mutex<VecDeque<(i64, u64)>>,
+}
+
+/// How many positions are remembered: as many as can be reached between two looks at a queue.
+const POSITIONS: usize = 8192;
+
+impl Hold {
+    /// Of a tenure that has just begun.
+    pub(crate) fn new(token: Uuid, incarnation: String, ledger: &crate::pg::Opened) -> Self {
+        Self {
+            token,
+            incarnation,
+            opened_at: ledger.newest,
+            certified: AtomicBool::new(ledger.certified),
+            incidents: AtomicBool::new(ledger.incidents > 0),
+            replayed: AtomicU64::new(0),
+            facts: ledger.facts.clone(),
+            pushed: Mutex::new(VecDeque::from([(ledger.trusted, 0)])),
+        }
+    }
+
+    /// A publication brought the marker to a position.
+    pub(crate) fn push(&self, position: i64, rows: u64) {
+        let mut pushed = lock(&self.pushed);
+        let sum = pushed.back().map_or(0, |(_, sum)| *sum);
+        if pushed.len() == POSITIONS {
+            pushed.pop_front();
+        }
+        pushed.push_back((position, sum + rows));
+    }
+
+    /// How many messages had been pushed when the marker stood there; `None` if that is not known (yet, or any more).
+    pub(crate) fn pushed(&self, position: i64) -> Option<u64> {
+        let pushed = lock(&self.pushed);
+        let at = pushed.binary_search_by_key(&position, |(position, _)| *position).ok()?;
+        pushed.get(at).map(|(_, sum)| *sum)
     }
 }
 

@@ -20,7 +20,9 @@ fn open(database: &Database, token: &str, place: &Place, seen: Option<(&str, i64
     let Place { destination, incarnation } = place;
     let seen = seen.map_or("null, null".to_owned(), |(tenure, position)| format!("'{tenure}', {position}"));
     database.sql(&format!(
-        "select * from outbox_open('q', '{token}', '{destination}', '{incarnation}', {seen}, 'relay', '15 min')"
+        "select status, trusted, done, newest, cause \
+           from outbox_open('q', '{token}', '{destination}', '{incarnation}', {seen}, 'relay', '15 min', 'none', \
+                            (select max(checkpoint) from outbox_checkpoint where queue = 'q'))"
     ))
 }
 

@@ -69,7 +69,7 @@ fn an_opening_under_a_fixed_snapshot_is_refused() {
         &database.name,
         &format!(
             "begin isolation level serializable;
-                  select * from outbox_open('q', '{FIRST}', 'd', 'i', null, null, 'relay', '15 min')"
+                  select * from outbox_open('q', '{FIRST}', 'd', 'i', null, null, 'relay', '15 min', 'none', null)"
         ),
     );
     assert!(wrong.unwrap_err().to_string().contains("needs READ COMMITTED"));

@@ -72,7 +72,7 @@ impl Reader {
     /// Begins a tenure.
     pub async fn reopen(&mut self) {
         let sql = "select t::text, o.newest from gen_random_uuid() t, \
-             lateral outbox_open($1, t, 'here', 'one', null, null, 'test', '1 hour') o";
+             lateral outbox_open($1, t, 'here', 'one', null, null, 'test', '1 hour', 'none', (select max(checkpoint) from outbox_checkpoint where queue = $1)) o";
         let row = self.client.query_one(sql, &[&self.queue]).await.unwrap();
         self.tenure = row.get(0);
         self.last = row.get(1);

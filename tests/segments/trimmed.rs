@@ -39,7 +39,7 @@ async fn a_trim_takes_a_slice_and_leaves_the_cursor() {
     let client = database.connect().await;
     client
         .batch_execute(
-            "select outbox_open('q', gen_random_uuid(), 'here', 'one', null, null, 'test', '1 h'); \
+            "select outbox_open('q', gen_random_uuid(), 'here', 'one', null, null, 'test', '1 h', 'none', null); \
              insert into outbox_batch (queue, batch, kind, snap, tip, prev_tip, floor, open_after, rows, bytes, relay, at) \
                select 'q', n, 'log', '3:3:', 0, 0, 0, '{}', 0, 0, 'test', now() - interval '1 d' from generate_series(1, 100) n; \
              insert into outbox_checkpoint (queue, position, evidence, at) \
