@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::origin::{Key, Origin};
 use super::problem::Problem;
-use super::queues::{FormatName, QueueOverride};
+use super::queues::QueueOverride;
 use super::secret::{Secret, check_url};
 use super::sources::Sources;
 use super::units::{Period, Size};
 use super::{Config, render, suggest};
+use crate::wire::FormatName;
 
 const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
 const REDIS: [&str; 6] = ["redis", "rediss", "valkey", "valkeys", "redis+unix", "unix"];

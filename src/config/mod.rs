@@ -34,7 +34,7 @@ pub use change::{Change, Changes};
 pub use level::LogLevel;
 pub use origin::{Key, Origin, Origins};
 pub use problem::{ConfigErrors, Problem};
-pub use queues::{BodyEncoding, Confirm, FormatName, PushSide, QueueDefaults, QueueOverride, QueueSettings};
+pub use queues::{Confirm, QueueDefaults, QueueOverride, QueueSettings};
 pub use schema::json_schema;
 pub use secret::{Secret, redact};
 pub use sections::{
@@ -42,6 +42,8 @@ pub use sections::{
 };
 pub use sources::{DEFAULT_FILE, Flag, Sources};
 pub use units::{Period, Size};
+
+pub use crate::wire::{BodyEncoding, FormatName, Side};
 
 /// A checked configuration: URLs are present and well formed, every queue's Redis target exists.
 ///

@@ -3,41 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::Size;
-
-/// The wire format of a queue's messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FormatName {
-    /// Celery messages, protocol 2.
-    Celery,
-    /// One JSON object per entry of a list.
-    List,
-    /// One entry of a stream per task.
-    Stream,
-    /// The bytes of `body`, unchanged, in a list.
-    Raw,
-}
-
-/// How the body of a Celery message is carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum BodyEncoding {
-    /// As base64, the way Celery itself sends it.
-    Base64,
-    /// As text: smaller, and readable in Redis.
-    Plain,
-}
-
-/// The end of a list that messages enter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PushSide {
-    /// LPUSH: consumers take from the right (BRPOP).
-    Left,
-    /// RPUSH: consumers take from the left (BLPOP).
-    Right,
-}
+use super::units::{Period, Size};
+use crate::wire::{BodyEncoding, FormatName, FormatSpec, Side, UNACKED};
 
 /// What proves that a task was consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -81,9 +48,20 @@ pub struct QueueDefaults {
     /// Format `celery`: `base64` as Celery sends it, or `plain`.
     pub body_encoding: BodyEncoding,
     /// Formats `list` and `raw`: the end that messages enter, `left` (consumers BRPOP) or `right` (consumers BLPOP).
-    pub push: PushSide,
+    pub push: Side,
+    /// Format `celery`: the hash of messages that workers hold, without `key_prefix` (the transport option `unacked_key`).
+    pub unacked_key: String,
     /// What proves that a task was consumed: `observe`, `receipt` or `none`.
     pub confirm: Confirm,
+    /// Format `celery`, `confirm = "observe"`: how long a message must be absent before it counts as consumed, because it
+    /// is for a moment nowhere while a worker takes it.
+    pub confirm_grace: Period,
+    /// While more messages of one queue than this stand in Redis, nothing is confirmed: looking at them costs the server.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub confirm_limit: u64,
+    /// `confirm = "receipt"`: a task without a receipt that is absent for longer is sent again; more than the longest
+    /// task takes.
+    pub receipt_timeout: Period,
     /// How many messages of one queue may stand in Redis; the backlog waits in Postgres. 0: no limit.
     pub window: u64,
     /// The largest encoded message; a larger one goes to the dead rows.
@@ -99,8 +77,12 @@ impl Default for QueueDefaults {
             group: None,
             priority_steps: vec![0, 3, 6, 9],
             body_encoding: BodyEncoding::Base64,
-            push: PushSide::Left,
+            push: Side::Left,
+            unacked_key: UNACKED.to_owned(),
             confirm: Confirm::Observe,
+            confirm_grace: Period::from_secs(60),
+            confirm_limit: 20_000,
+            receipt_timeout: Period::from_secs(10 * 60),
             window: 10_000,
             max_message: Size::from_bytes(1 << 20),
         }
@@ -142,11 +124,32 @@ pub struct QueueOverride {
     /// Formats `list` and `raw`: the end that messages enter, `left` (consumers BRPOP) or `right` (consumers BLPOP).
     #[schemars(extend("examples" = ["left"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub push: Option<PushSide>,
+    pub push: Option<Side>,
+    /// Format `list`: the lists that consumers move messages to while they work on them, without `key_prefix`. None: a
+    /// message that was popped counts as consumed.
+    #[schemars(extend("examples" = [["events:processing"]]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processing: Option<Vec<String>>,
+    /// Format `celery`: the hash of messages that workers hold, without `key_prefix` (the transport option `unacked_key`).
+    #[schemars(extend("examples" = ["unacked"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unacked_key: Option<String>,
     /// What proves that a task was consumed: `observe`, `receipt` or `none`.
     #[schemars(extend("examples" = ["observe"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirm: Option<Confirm>,
+    /// Format `celery`, `confirm = "observe"`: how long a message must be absent before it counts as consumed.
+    #[schemars(extend("examples" = ["60s"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_grace: Option<Period>,
+    /// While more messages of this queue than this stand in Redis, nothing is confirmed: looking at them costs the server.
+    #[schemars(range(min = 1, max = 1_000_000), extend("examples" = [20_000]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_limit: Option<u64>,
+    /// `confirm = "receipt"`: a task without a receipt that is absent for longer is sent again.
+    #[schemars(extend("examples" = ["10m"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt_timeout: Option<Period>,
     /// How many messages of this queue may stand in Redis; the backlog waits in Postgres. 0: no limit.
     #[schemars(extend("examples" = [10_000]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,9 +180,19 @@ pub struct QueueSettings {
     /// How a body is carried (format `celery`).
     pub body_encoding: BodyEncoding,
     /// The end of the list (formats `list`, `raw`).
-    pub push: PushSide,
+    pub push: Side,
+    /// The lists of what consumers work on, without prefix (format `list`).
+    pub processing: Vec<String>,
+    /// The hash of what workers hold, without prefix (format `celery`).
+    pub unacked_key: String,
     /// What proves consumption.
     pub confirm: Confirm,
+    /// How long absence must last (format `celery`).
+    pub confirm_grace: Period,
+    /// Messages in Redis above which nothing is confirmed.
+    pub confirm_limit: u64,
+    /// How long a receipt may take.
+    pub receipt_timeout: Period,
     /// Messages that may stand in Redis; 0 means no limit.
     pub window: u64,
     /// The largest encoded message.
@@ -187,6 +200,22 @@ pub struct QueueSettings {
 }
 
 impl QueueSettings {
+    /// What the queue's encoder needs.
+    pub fn spec(&self) -> FormatSpec {
+        FormatSpec {
+            name: self.format,
+            key: self.key.clone(),
+            key_prefix: self.key_prefix.clone(),
+            group: self.group.clone(),
+            push: self.push,
+            processing: self.processing.clone(),
+            unacked_key: self.unacked_key.clone(),
+            priority_steps: self.priority_steps.clone(),
+            body_encoding: self.body_encoding,
+            max_message_bytes: usize::try_from(self.max_message.bytes()).unwrap_or(usize::MAX),
+        }
+    }
+
     pub(super) fn resolve(queue: &str, own: &QueueOverride, defaults: &QueueDefaults) -> Self {
         let (own, defaults) = (own.clone(), defaults.clone());
         Self {
@@ -199,7 +228,12 @@ impl QueueSettings {
             priority_steps: own.priority_steps.unwrap_or(defaults.priority_steps),
             body_encoding: own.body_encoding.unwrap_or(defaults.body_encoding),
             push: own.push.unwrap_or(defaults.push),
+            processing: own.processing.unwrap_or_default(),
+            unacked_key: own.unacked_key.unwrap_or(defaults.unacked_key),
             confirm: own.confirm.unwrap_or(defaults.confirm),
+            confirm_grace: own.confirm_grace.unwrap_or(defaults.confirm_grace),
+            confirm_limit: own.confirm_limit.unwrap_or(defaults.confirm_limit),
+            receipt_timeout: own.receipt_timeout.unwrap_or(defaults.receipt_timeout),
             window: own.window.unwrap_or(defaults.window),
             max_message: own.max_message.unwrap_or(defaults.max_message),
         }

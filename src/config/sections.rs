@@ -99,6 +99,8 @@ pub struct RedisSettings {
     pub connect_timeout: Period,
     /// The longest time to wait for a reply.
     pub response_timeout: Period,
+    /// The stream that workers write receipts to: fields `task_id`, and after a failure `error_class` and `error`.
+    pub receipts: String,
 }
 
 impl Default for RedisSettings {
@@ -108,6 +110,7 @@ impl Default for RedisSettings {
             url_file: None,
             connect_timeout: Period::from_secs(2),
             response_timeout: Period::from_secs(3),
+            receipts: "outbox:receipts".to_owned(),
         }
     }
 }

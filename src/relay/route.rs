@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::batch::{Marker, Push};
 use crate::broker::{self, Batch, Spot, Target};
-use crate::config::{BodyEncoding, Config, FormatName, PushSide, QueueSettings};
+use crate::config::{Config, QueueSettings};
 use crate::fault::Fault;
-use crate::wire::{self, Format, FormatSpec};
+use crate::wire::Format;
 
 use super::shared::Shared;
 
@@ -31,7 +31,7 @@ impl Route {
         let config = shared.config();
         let settings = config.queue(queue);
         let target = shared.targets.get(&settings.redis, &config)?;
-        let format = Format::new(&spec(&settings), queue)
+        let format = Format::new(&settings.spec(), queue)
             .map_err(|message| Fault::halt("config", format!("queue {queue:?}: {message}")))?;
         let key = &format.keys()[0].name;
         let marker = broker::marker_key(key)?;
@@ -63,30 +63,5 @@ impl Route {
             pushes,
             group: self.format.group(),
         }
-    }
-}
-
-/// What the encoder needs of a queue's settings.
-fn spec(settings: &QueueSettings) -> FormatSpec {
-    FormatSpec {
-        name: match settings.format {
-            FormatName::Celery => wire::FormatName::Celery,
-            FormatName::List => wire::FormatName::List,
-            FormatName::Stream => wire::FormatName::Stream,
-            FormatName::Raw => wire::FormatName::Raw,
-        },
-        key: settings.key.clone(),
-        key_prefix: settings.key_prefix.clone(),
-        group: settings.group.clone(),
-        push: match settings.push {
-            PushSide::Left => wire::Side::Left,
-            PushSide::Right => wire::Side::Right,
-        },
-        priority_steps: settings.priority_steps.clone(),
-        body_encoding: match settings.body_encoding {
-            BodyEncoding::Base64 => wire::BodyEncoding::Base64,
-            BodyEncoding::Plain => wire::BodyEncoding::Plain,
-        },
-        max_message_bytes: usize::try_from(settings.max_message.bytes()).unwrap_or(usize::MAX),
     }
 }

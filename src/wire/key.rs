@@ -1,11 +1,27 @@
 //! Which Redis key a queue uses, and which keys cannot be used.
 
 use super::spec::FormatSpec;
+use super::{InFlight, InFlightKind};
 use crate::batch::{Key, KeyKind};
 
 /// The queue's name as the format spells it: without the prefix, which clients add by themselves.
 pub(super) fn local_name<'a>(spec: &'a FormatSpec, queue: &'a str) -> &'a str {
     spec.key.as_deref().unwrap_or(queue)
+}
+
+/// A key of messages in flight, whole and checked.
+pub(super) fn resolve_in_flight(
+    spec: &FormatSpec,
+    queue: &str,
+    setting: &str,
+    local: &str,
+    kind: InFlightKind,
+) -> Result<InFlight, String> {
+    let name = format!("{}{local}", spec.key_prefix);
+    if local.is_empty() || name.chars().any(char::is_control) {
+        return Err(format!("queue {queue:?}: {setting} {local:?} is no key: name the Redis key, without key_prefix"));
+    }
+    Ok(InFlight { name: name.into_bytes(), kind })
 }
 
 /// The whole key, checked.

@@ -6,6 +6,7 @@
 //! `malformed` and `too_large`. The same row always gives the same bytes, so a replay repeats a message exactly.
 
 pub mod celery;
+mod identity;
 mod json;
 mod key;
 mod list;
@@ -13,8 +14,9 @@ mod raw;
 mod spec;
 mod stream;
 
+pub use identity::{Seen, Whose, embedded};
 pub use key::slot_tag;
-pub use spec::{BodyEncoding, FormatName, FormatSpec, Side};
+pub use spec::{BodyEncoding, FormatName, FormatSpec, Side, UNACKED};
 
 use crate::batch::{Key, Push};
 use crate::fault::Fault;
@@ -29,6 +31,24 @@ use stream::Stream;
 pub struct Format {
     kind: Kind,
     max_message_bytes: usize,
+}
+
+/// A key of messages that consumers have taken and not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// The whole key, prefix included.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: InFlightKind,
+}
+
+/// How consumers of a format keep what they hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InFlightKind {
+    /// A list that consumers move messages to, verbatim.
+    Processing,
+    /// kombu's hash, shared by all queues of the workers: delivery tag to message.
+    Unacked,
 }
 
 /// Which format it is. An enum and not a trait: the set is closed, and the corridor need not know it.
@@ -72,13 +92,33 @@ impl Format {
         }
     }
 
+    /// Where messages stand that a consumer has taken and not finished, beside [`keys`](Self::keys).
+    pub fn in_flight(&self) -> &[InFlight] {
+        match &self.kind {
+            Kind::Celery(celery) => celery.in_flight(),
+            Kind::List(list) => list.in_flight(),
+            // A stream keeps them in itself; what was popped of a raw list cannot be told anyway.
+            Kind::Stream(_) | Kind::Raw(_) => &[],
+        }
+    }
+
+    /// Which row a message belongs to that was found in one of the queue's keys or [`in_flight`](Self::in_flight).
+    pub fn row_of(&self, seen: Seen<'_>) -> Whose {
+        match &self.kind {
+            Kind::Celery(_) => identity::of_celery(seen),
+            Kind::List(list) => list.row_of(seen),
+            Kind::Stream(_) => identity::of_stream(seen),
+            Kind::Raw(_) => Whose::Unknown,
+        }
+    }
+
     /// Turns one row into what is pushed. Fails only with [`Fault::Reject`].
     pub fn encode(&self, task: &Task<'_>) -> Result<Push, Fault> {
         self.check_size(task)?;
         check_columns(task)?;
         match &self.kind {
             Kind::Celery(celery) => celery.encode(task),
-            Kind::List(list) => Ok(list.encode(task)),
+            Kind::List(list) => list.encode(task),
             Kind::Stream(stream) => Ok(stream.encode(task)),
             Kind::Raw(raw) => raw.encode(task),
         }

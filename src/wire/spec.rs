@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// kombu's name for the hash of messages that workers hold.
+pub const UNACKED: &str = "unacked";
+
 /// Which wire format a queue speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FormatName {
     /// Celery's task messages, protocol 2, over the Redis transport of kombu.
@@ -36,7 +40,7 @@ impl fmt::Display for FormatName {
 }
 
 /// How a Celery message carries its body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyEncoding {
     /// As Celery's own client writes it. The default: consumers in other languages know nothing else, and it is
@@ -48,7 +52,7 @@ pub enum BodyEncoding {
 }
 
 /// The end of a list that messages are pushed to; consumers take from the other one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// `LPUSH`, for consumers with `BRPOP` or `LMOVE .. RIGHT`. The default.
@@ -71,6 +75,10 @@ pub struct FormatSpec {
     pub group: Option<String>,
     /// Lists (`list` and `raw`): the end to push to.
     pub push: Side,
+    /// Lists (`list`): where consumers keep what they have taken and not finished, without `key_prefix`.
+    pub processing: Vec<String>,
+    /// Celery: the hash of messages that workers hold, without `key_prefix` (the transport option `unacked_key`).
+    pub unacked_key: String,
     /// Celery: the transport option `priority_steps`, ascending from 0.
     pub priority_steps: Vec<u8>,
     /// Celery: how the body is written.
@@ -87,6 +95,8 @@ impl Default for FormatSpec {
             key_prefix: String::new(),
             group: None,
             push: Side::default(),
+            processing: Vec::new(),
+            unacked_key: UNACKED.to_owned(),
             // kombu's own default.
             priority_steps: vec![0, 3, 6, 9],
             body_encoding: BodyEncoding::default(),

@@ -5,6 +5,7 @@
 //! | field | content |
 //! |---|---|
 //! | `id` | the task's id, stable through every replay |
+//! | `outbox_id` | the row's id, only if the task's id does not tell it: a caller chose that |
 //! | `task`, `args`, `kwargs` | the name, a JSON array, a JSON object; left out if the row has a `body` |
 //! | `headers` | a JSON object, trace headers included |
 //! | `created_at`, `expires_at` | `2026-11-22T12:59:01.359858Z`; the latter only if set |
@@ -15,7 +16,7 @@
 //! would never see what was published before.
 
 use super::spec::FormatSpec;
-use super::{json, key};
+use super::{identity, json, key};
 use crate::batch::{Entry, Key, KeyKind, Push};
 use crate::task::Task;
 
@@ -47,6 +48,9 @@ impl Stream {
         let mut fields = Vec::with_capacity(8);
         let mut add = |name: &str, value: &[u8]| fields.push((name.as_bytes().to_vec(), value.to_vec()));
         add("id", task.task_id.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+        if let Some(row) = identity::beside(task) {
+            add(identity::OUTBOX_ID, row.to_string().as_bytes());
+        }
         if task.body.is_none() {
             add("task", task.name.as_bytes());
             add("args", task.args.as_bytes());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use outboxd::batch::{Entry, KeyKind};
 use outboxd::task::Task;
-use outboxd::wire::{BodyEncoding, Format, FormatName, FormatSpec, Side, celery};
+use outboxd::wire::{BodyEncoding, Format, FormatName, FormatSpec, Seen, Side, Whose, celery, embedded};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -27,7 +27,8 @@ struct Row {
 impl Row {
     fn task(&self) -> Task<'_> {
         Task {
-            id: 1,
+            // The row that made the task id.
+            id: embedded(self.task_id).unwrap(),
             task_id: self.task_id,
             name: &self.task,
             args: self.args.get(),
@@ -103,6 +104,8 @@ fn our_celery_message_is_the_one_that_celery_itself_writes() {
             let key = &format.keys()[push.key];
             assert_eq!((key.name.as_slice(), key.kind), (capture.key.as_bytes(), KeyKind::List), "{place}");
             let Entry::Left(bytes) = push.entry else { panic!("{place}: not an LPUSH") };
+            let row = Whose::Row { id: capture.row.task().id, task_id: Some(capture.row.task_id) };
+            assert_eq!(format.row_of(Seen::Element(&bytes)), row, "{place}");
             let mut ours: Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(take_body(&mut ours), capture.decoded_body, "{place}");
             let mut theirs = capture.message;

@@ -1,4 +1,5 @@
-//! Finished Celery messages (`outbox_enqueue_raw`): pushed verbatim, so checked first.
+//! Finished Celery messages (`outbox_enqueue_raw`): pushed as they are, with the row's id among their headers, so checked
+//! first.
 //!
 //! Each rule stands for something that a worker did when the field was missing or wrong: exit and meet the same message
 //! again, reconnect for ever, or lose the message without a word. Rules that are stricter than a worker protect the
@@ -11,6 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::{check_shape, headers};
+use crate::wire::identity::{self, OUTBOX_ID, Seen, Whose};
 
 /// What the relay needs to know of a finished message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,23 @@ pub fn check(message: &[u8], queue: &str) -> Result<Finished, String> {
     let priority = check_properties(properties, queue)?;
     check_body(text_of(message, "body", "body")?, properties)?;
     Ok(Finished { id: id.to_owned(), priority })
+}
+
+/// The message with the row's id as the first of its headers; nothing else changes. `message` has passed [`check`].
+pub(super) fn mark(message: &[u8], row: i64) -> Result<Vec<u8>, String> {
+    #[derive(serde::Deserialize)]
+    struct Outer<'a> {
+        #[serde(borrow)]
+        headers: &'a RawValue,
+    }
+    // JSON lets a name stand twice, and readers differ in which one counts: then nothing tells the row for certain.
+    let twice = || "headers, or one of them, stand twice in the message: leave one".to_owned();
+    let outer: Outer<'_> = serde_json::from_slice(message).map_err(|_| twice())?;
+    let start = outer.headers.get().as_ptr() as usize - message.as_ptr() as usize + 1;
+    let (before, after) = message.split_at(start);
+    let marked = [before, format!("\"{OUTBOX_ID}\":{row},").as_bytes(), after].concat();
+    let whose = identity::of_celery(Seen::Element(&marked));
+    if whose == (Whose::Row { id: row, task_id: None }) { Ok(marked) } else { Err(twice()) }
 }
 
 fn check_content(message: &Map<String, Value>) -> Result<(), String> {
@@ -63,6 +82,9 @@ fn check_headers(fields: &Map<String, Value>) -> Result<&str, String> {
     }
     if fields.get("compression").is_some_and(|value| !value.is_null()) {
         return Err("headers.compression: a compressed body cannot be checked here: send it uncompressed".to_owned());
+    }
+    if fields.contains_key(OUTBOX_ID) {
+        return Err(format!("headers.{OUTBOX_ID} is how the relay finds the row of a message: leave it out"));
     }
     for (name, value) in fields {
         headers::check_known(name, &value.to_string())?;

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{REPR_BYTES, check_shape};
 use crate::task::Task;
+use crate::wire::identity::OUTBOX_ID;
 use crate::wire::json;
 
 /// The longest time limit that is passed on, in seconds (31 years). Workers lose a task with `1e300`.
@@ -186,6 +187,7 @@ fn reserved(name: &str) -> Option<&'static str> {
         "callbacks" | "errbacks" | "chain" | "chord" => {
             Some("it belongs to the body; send a finished message with outbox_enqueue_raw")
         }
+        OUTBOX_ID => Some("it is how the relay finds the row of a message; choose another name"),
         "get" | "update" | "clear" | "as_execution_options" => {
             Some("it would hide a method of the task's request; choose another name")
         }

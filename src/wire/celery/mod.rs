@@ -9,6 +9,9 @@
 //! to every key by itself, also when it restores a message. `delivery_tag` is the task's id, so that `HEXISTS unacked
 //! <task id>` tells whether a worker holds it; `properties.priority` is the level, because a restore chooses by it.
 //!
+//! `headers.outbox_id`, the row's id, is there only if the task's id does not tell it (`wire::embedded`). A worker that
+//! retries a task sends its headers again, so that the retry counts as the same row.
+//!
 //! Args and kwargs are spliced as text. `ignore_result` is null, which is what Celery's `send_task` writes and means
 //! "as the task says". `argsrepr` and `kwargsrepr` hold the beginning of the JSON text, for logs and Flower.
 
@@ -21,7 +24,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::spec::{BodyEncoding, FormatSpec};
-use super::{json, key, malformed};
+use super::{InFlight, InFlightKind, identity, json, key, malformed};
 use crate::batch::{Entry, Key, KeyKind, Push};
 use crate::fault::Fault;
 use crate::task::Task;
@@ -51,6 +54,7 @@ const EMBED: &str = r#", {"callbacks": null, "errbacks": null, "chain": null, "c
 #[derive(Debug, Clone)]
 pub(super) struct Celery {
     keys: Vec<Key>,
+    in_flight: [InFlight; 1],
     /// For each level, the index of its key.
     step_of: [usize; LEVELS],
     queue: String,
@@ -75,18 +79,25 @@ impl Celery {
             br#"","reply_to":"","delivery_mode":2,"delivery_info":{"exchange":"","routing_key":"#.to_vec();
         json::string(&mut delivery, &queue);
         delivery.extend_from_slice(br#"},"priority":"#);
-        Ok(Self { keys, step_of, queue, body_encoding: spec.body_encoding, delivery })
+        let in_flight =
+            [key::resolve_in_flight(spec, &queue, "unacked_key", &spec.unacked_key, InFlightKind::Unacked)?];
+        Ok(Self { keys, in_flight, step_of, queue, body_encoding: spec.body_encoding, delivery })
     }
 
     pub(super) fn keys(&self) -> &[Key] {
         &self.keys
     }
 
+    pub(super) fn in_flight(&self) -> &[InFlight] {
+        &self.in_flight
+    }
+
     pub(super) fn encode(&self, task: &Task<'_>) -> Result<Push, Fault> {
         if let Some(body) = task.body {
             // The message's own priority decides, not the row's: a worker that restores it goes by what it reads.
             let finished = check(body, &self.queue).map_err(malformed)?;
-            return Ok(self.push(finished.priority, body.to_vec()));
+            let marked = finished::mark(body, task.id).map_err(malformed)?;
+            return Ok(self.push(finished.priority, marked));
         }
         for (column, text) in [("args", task.args), ("kwargs", task.kwargs)] {
             check_shape(column, text).map_err(malformed)?;
@@ -110,6 +121,9 @@ impl Celery {
         let mut id = [0; 36];
         let id: &str = task.task_id.hyphenated().encode_lower(&mut id);
         headers.write(&mut out, task, id);
+        if let Some(row) = identity::beside(task) {
+            out.extend_from_slice(format!(",\"{}\":{row}", identity::OUTBOX_ID).as_bytes());
+        }
         out.extend_from_slice(br#"},"properties":{"correlation_id":""#);
         out.extend_from_slice(id.as_bytes());
         out.extend_from_slice(&self.delivery);
