@@ -246,6 +246,34 @@ impl Link {
         Ok(each.collect())
     }
 
+    /// Sends commands between MULTI and EXEC; each has its own reply or fault. Fails as a whole if one is not even queued.
+    pub(super) async fn transaction_each(&self, commands: Vec<Cmd>) -> Result<Vec<Result<Value, Fault>>, Fault> {
+        let mut pipeline = Pipeline::with_capacity(commands.len() + 2);
+        pipeline.cmd("MULTI");
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        pipeline.cmd("EXEC");
+        let mut connection = self.connection.clone();
+        let fault = |error| faults::fault(&self.place, &error);
+        let mut replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(fault)?;
+        let executed = replies.pop();
+        for queued in replies {
+            queued.extract_error().map_err(fault)?;
+        }
+        match executed {
+            Some(Value::Array(each)) => {
+                Ok(each.into_iter().map(|reply| reply.extract_error().map_err(fault)).collect())
+            }
+            Some(other) => Err(other.extract_error().map_err(fault).err().unwrap_or_else(|| self.odd("EXEC"))),
+            None => Err(self.odd("EXEC")),
+        }
+    }
+
+    fn odd(&self, what: &str) -> Fault {
+        faults::protocol(&self.place, what)
+    }
+
     /// Sends commands between MULTI and EXEC; any error reply is a fault of the whole.
     pub(super) async fn transaction(&self, pipeline: &mut Pipeline) -> Result<Vec<Value>, Fault> {
         let mut connection = self.connection.clone();

@@ -52,6 +52,7 @@ const CODES: &[(&str, &str, Next, &str)] = &[
     ("BUSY", "busy", Next::Wait, "another client's script holds it up; waiting until that ends (SCRIPT KILL ends it)"),
     ("MOVED", "moved", Next::Wait, "the key lives on another cluster node; point `url` at that node"),
     ("ASK", "ask", Next::Wait, "the key is moving to another cluster node; waiting until it has settled"),
+    ("NOGROUP", "no_group", Next::Wait, "the consumer group is gone"),
     ("NOSCRIPT", "noscript", Next::Wait, "it forgot the publish script; it is sent again"),
     (
         "WRONGTYPE",
@@ -287,7 +288,8 @@ fn noperm(place: &str, detail: &str) -> Fault {
         format!(
             "{place} answered NOPERM {}: grant the user in `url` its commands and keys \
              (ACL: ~<queue keys> ~outbox:m:* +eval +evalsha +script|load +info +hget +hmget +hset +type +lpush +rpush +llen \
-             +xadd +xgroup|create +xinfo +xrange +xlen +multi +exec), then resume the queue",
+             +xadd +xgroup|create +xinfo +xrange +xlen +multi +exec, and to confirm what was consumed: +pttl +lrange +hlen \
+             +hvals +xpending +xdel +memory|usage ~<lists or hash of messages in flight>), then resume the queue",
             shorten(detail)
         ),
     )

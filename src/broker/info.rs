@@ -53,6 +53,8 @@ pub struct Server {
     pub evicted_keys: u64,
     /// Keys expired since then.
     pub expired_keys: u64,
+    /// Clients that wait in a blocking command such as BRPOP.
+    pub blocked_clients: u64,
     /// The append-only file is on.
     pub aof_enabled: bool,
     /// The last background save and the last append-only write went well.
@@ -78,6 +80,7 @@ impl Server {
                 "maxmemory_policy" => value.clone_into(&mut server.maxmemory_policy),
                 "evicted_keys" => server.evicted_keys = number(),
                 "expired_keys" => server.expired_keys = number(),
+                "blocked_clients" => server.blocked_clients = number(),
                 "aof_enabled" => server.aof_enabled = value == "1",
                 "rdb_last_bgsave_status" | "aof_last_write_status" => server.persistence_ok &= value == "ok",
                 _ => {}

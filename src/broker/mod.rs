@@ -7,11 +7,15 @@
 //! - [`append`] moves a queue from one position of its ledger to a later one, messages and marker together;
 //! - [`observe`] and [`open()`] are the way back in after anything uncertain;
 //! - [`look()`] reads all markers of a server and its health at once, [`depth()`] counts what stands in a queue;
+//! - [`snapshot()`] tells which rows stand somewhere in Redis, marker and messages of one instant; [`evidence`] judges
+//!   from two of them whether absence may be believed;
+//! - [`receipts`] drains the stream that workers write receipts to;
 //! - [`decide`] holds the rules as pure functions, for the relay and for the models.
 
 mod connect;
 pub mod decide;
 mod depth;
+pub mod evidence;
 mod faults;
 mod greet;
 mod info;
@@ -19,7 +23,9 @@ mod look;
 mod marker;
 mod open;
 mod publish;
+pub mod receipts;
 mod scripts;
+mod snapshot;
 mod tls;
 
 pub use connect::{Link, Target};
@@ -30,3 +36,4 @@ pub use look::{Look, Spot, look};
 pub use marker::{Found, field, marker_key};
 pub use open::{Observed, Opened, observe, open};
 pub use publish::{Appended, Batch, append};
+pub use snapshot::{Present, Snapshot, SnapshotAsk, snapshot};

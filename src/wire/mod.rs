@@ -74,6 +74,16 @@ impl Format {
         Ok(Self { kind, max_message_bytes: spec.max_message_bytes })
     }
 
+    /// Which format it is.
+    pub fn name(&self) -> FormatName {
+        match &self.kind {
+            Kind::Celery(_) => FormatName::Celery,
+            Kind::List(_) => FormatName::List,
+            Kind::Stream(_) => FormatName::Stream,
+            Kind::Raw(_) => FormatName::Raw,
+        }
+    }
+
     /// Every Redis key that the queue may use, in a fixed order. The first decides the slot of the queue's marker.
     pub fn keys(&self) -> &[Key] {
         match &self.kind {
