@@ -1,7 +1,7 @@
 -- Rights. Repeatable; applied after everything else. PUBLIC gets nothing.
 --
 --   outbox_producer  enqueues, by function or by INSERT and COPY of the columns below, and can do nothing else
---   outbox_worker    outbox_ack, outbox_ack_many, outbox_once, outbox_status, outbox_cancel
+--   outbox_worker    outbox_ack, outbox_ack_many, outbox_fail, outbox_once, outbox_status, outbox_cancel
 --   outbox_relay     what the relay does; not the schema itself
 --   outbox_reader    sees everything
 -- The roles are made if they are missing and whoever migrates may make roles; where one is missing, its part is left
@@ -13,13 +13,17 @@ declare
   -- The names of all files in sql/functions; a test holds it equal.
   v_functions constant name[] := array[
     'outbox_ack', 'outbox_ack_many', 'outbox_batch_of', 'outbox_bell_waits', 'outbox_bury', 'outbox_cancel',
-    'outbox_cursor_at', 'outbox_dispatched_at', 'outbox_done', 'outbox_enqueue', 'outbox_enqueue_many',
-    'outbox_enqueue_raw', 'outbox_find', 'outbox_gauge', 'outbox_identity', 'outbox_in_log', 'outbox_known_in_log',
-    'outbox_mark', 'outbox_move', 'outbox_once', 'outbox_open', 'outbox_open_after', 'outbox_overdue', 'outbox_passed', 'outbox_pause', 'outbox_plan',
-    'outbox_plan_ids', 'outbox_plan_log', 'outbox_put', 'outbox_read', 'outbox_refuse', 'outbox_release',
-    'outbox_resume', 'outbox_ring', 'outbox_rotate', 'outbox_row_id', 'outbox_segment_needed', 'outbox_state',
-    'outbox_status', 'outbox_stopped', 'outbox_task_id', 'outbox_tick_is_wide', 'outbox_tick_rows', 'outbox_trim',
-    'outbox_truncatable', 'outbox_truncate', 'outbox_undispatched', 'outbox_work'];
+    'outbox_certify', 'outbox_confirm', 'outbox_confirm_receipts', 'outbox_cursor_at', 'outbox_dispatched_at',
+    'outbox_done', 'outbox_enqueue', 'outbox_enqueue_many', 'outbox_enqueue_raw', 'outbox_fail', 'outbox_find',
+    'outbox_gauge', 'outbox_identity', 'outbox_in_log', 'outbox_keep_outstanding', 'outbox_known_in_log',
+    'outbox_lost', 'outbox_mark', 'outbox_move', 'outbox_newest_batch', 'outbox_once', 'outbox_open',
+    'outbox_open_after', 'outbox_overdue', 'outbox_passed', 'outbox_pause', 'outbox_plan', 'outbox_plan_ids',
+    'outbox_plan_log', 'outbox_put', 'outbox_read', 'outbox_recovered', 'outbox_refuse', 'outbox_release',
+    'outbox_repair', 'outbox_repair_queue', 'outbox_replay', 'outbox_replay_cancel', 'outbox_resend',
+    'outbox_resume', 'outbox_ring', 'outbox_rotate', 'outbox_row_id', 'outbox_schedule',
+    'outbox_segment_needed', 'outbox_state', 'outbox_status', 'outbox_stopped', 'outbox_suspends',
+    'outbox_task_id', 'outbox_tick_is_wide', 'outbox_tick_rows', 'outbox_trim', 'outbox_truncatable',
+    'outbox_truncate', 'outbox_undispatched', 'outbox_wants', 'outbox_without_receipt', 'outbox_work'];
   v_tables    constant text[] := array[
     'outbox', 'outbox_s0', 'outbox_s1', 'outbox_s2', 'outbox_s3', 'outbox_s4', 'outbox_s5', 'outbox_s6', 'outbox_s7',
     'outbox_segment', 'outbox_queue', 'outbox_batch', 'outbox_tenure', 'outbox_checkpoint', 'outbox_held',
@@ -75,8 +79,8 @@ begin
   end if;
 
   if exists (select from pg_roles r where r.rolname = 'outbox_worker') then
-    grant execute on function outbox_ack(uuid), outbox_ack_many(uuid[]), outbox_once(uuid), outbox_status(uuid),
-      outbox_cancel(uuid) to outbox_worker;
+    grant execute on function outbox_ack(uuid), outbox_ack_many(uuid[]), outbox_fail(uuid, text, text), outbox_once(uuid),
+      outbox_status(uuid), outbox_cancel(uuid) to outbox_worker;
   end if;
 
   foreach v_table in array v_tables loop

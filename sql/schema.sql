@@ -57,7 +57,8 @@ create table outbox_checkpoint (
   consumed bigint,
   outstanding bigint[],
   evidence text not null,
-  at timestamp with time zone not null default clock_timestamp()
+  at timestamp with time zone not null default clock_timestamp(),
+  facts jsonb
 );
 alter table outbox_checkpoint add constraint outbox_checkpoint_pkey PRIMARY KEY (queue, checkpoint);
 
@@ -110,11 +111,13 @@ create table outbox_held (
   created_at timestamp with time zone not null,
   due timestamp with time zone not null,
   batch bigint,
-  cancelled_at timestamp with time zone
+  cancelled_at timestamp with time zone,
+  incident bigint
 );
 alter table outbox_held add constraint outbox_held_pkey PRIMARY KEY (id);
 CREATE INDEX outbox_held_batch ON outbox_held USING btree (queue, batch) WHERE (batch IS NOT NULL);
 CREATE INDEX outbox_held_due ON outbox_held USING btree (queue, due, id) WHERE ((batch IS NULL) AND (cancelled_at IS NULL));
+CREATE INDEX outbox_held_incident ON outbox_held USING btree (incident) WHERE (incident IS NOT NULL);
 CREATE INDEX outbox_held_task ON outbox_held USING btree (task_id);
 CREATE TRIGGER outbox_ring AFTER INSERT ON outbox_held FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();
 
@@ -132,9 +135,12 @@ create table outbox_incident (
   outstanding bigint,
   replayed bigint not null default 0,
   duplicates_possible bigint,
-  recovered_at timestamp with time zone
+  recovered_at timestamp with time zone,
+  scheduled bigint not null default 0,
+  cancelled_at timestamp with time zone
 );
 alter table outbox_incident add constraint outbox_incident_pkey PRIMARY KEY (incident);
+CREATE INDEX outbox_incident_open ON outbox_incident USING btree (queue) WHERE ((recovered_at IS NULL) AND (cancelled_at IS NULL));
 CREATE INDEX outbox_incident_queue ON outbox_incident USING btree (queue, noticed_at);
 
 create table outbox_meta (
@@ -167,7 +173,8 @@ create table outbox_queue (
   stopped_at timestamp with time zone,
   resumes integer not null default 0,
   move_to bigint,
-  discovered_at timestamp with time zone not null default clock_timestamp()
+  discovered_at timestamp with time zone not null default clock_timestamp(),
+  resumed_at timestamp with time zone
 );
 alter table outbox_queue add constraint outbox_queue_pkey PRIMARY KEY (queue);
 
@@ -243,7 +250,6 @@ create table outbox_tenure (
   cap bigint,
   starts bigint not null default 0,
   base bigint,
-  base_incarnation text,
   certified boolean not null default false,
   relay text not null,
   opened_at timestamp with time zone not null default clock_timestamp(),
@@ -271,6 +277,15 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_cancel(task_id uuid)
 --   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
 
+-- function outbox_certify(p_queue text, p_tenure uuid, p_base bigint, p_present bigint[], p_task_ids uuid[], p_cause text, p_evidence jsonb, p_horizon interval)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+
+-- function outbox_confirm(p_queue text, p_tenure uuid, p_position bigint, p_consumed bigint, p_present bigint[], p_facts jsonb)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_confirm_receipts(p_queue text, p_tenure uuid, p_position bigint, p_present bigint[], p_timeout interval)
+--   returns TABLE(consumed bigint, outstanding integer, scheduled bigint); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+
 -- function outbox_cursor_at(p_queue text, p_batch bigint)
 --   returns outbox_batch; sql, stable, set search_path = SCHEMA, pg_temp
 
@@ -289,11 +304,14 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_enqueue_raw(queue text, body bytea, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
 --   returns uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
 
+-- function outbox_fail(task_id uuid, error_class text, error text)
+--   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+
 -- function outbox_find(task_id uuid)
 --   returns TABLE(queue text, id bigint, xid xid8, deliver_at timestamp with time zone, expires_at timestamp with time zone); plpgsql, stable, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_gauge()
---   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text); plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+--   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text, consumed bigint, outstanding integer, confirmed_at timestamp with time zone, incidents bigint); plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_identity()
 --   returns text; sql, set search_path = SCHEMA, pg_temp
@@ -301,8 +319,14 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_in_log(queue text, id bigint)
 --   returns boolean; plpgsql, stable, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
+-- function outbox_keep_outstanding(p_segment integer)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+
 -- function outbox_known_in_log()
 --   returns TABLE(queue text); sql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
+
+-- function outbox_lost(p_queue text, p_tenure uuid, k outbox_checkpoint, p_cause text, p_trusted bigint, p_done bigint, p_newest bigint, p_consumed bigint, p_evidence jsonb)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
 
 -- function outbox_mark(p_queues text[], p_tenures uuid[], p_positions bigint[])
 --   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
@@ -310,11 +334,14 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_move(p_queue text, p_resend boolean)
 --   returns bigint; sql, set search_path = SCHEMA, pg_temp
 
+-- function outbox_newest_batch(p_queue text, p_id bigint)
+--   returns bigint; plpgsql, stable, set search_path = SCHEMA, pg_temp
+
 -- function outbox_once(task_id uuid)
 --   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
 
--- function outbox_open(p_queue text, p_token uuid, p_destination text, p_incarnation text, p_seen uuid, p_position bigint, p_relay text, p_horizon interval)
---   returns TABLE(status text, trusted bigint, done bigint, newest bigint, cause text); plpgsql, set search_path = SCHEMA, pg_temp
+-- function outbox_open(p_queue text, p_token uuid, p_destination text, p_incarnation text, p_seen uuid, p_position bigint, p_relay text, p_horizon interval, p_confirm text, p_looked bigint)
+--   returns TABLE(status text, trusted bigint, done bigint, newest bigint, cause text, scheduled bigint, certified boolean, incidents integer, checkpoint bigint, facts jsonb); plpgsql, set search_path = SCHEMA, pg_temp
 
 -- function outbox_open_after(cur outbox_batch, p_t_snap pg_snapshot)
 --   returns bigint[]; plpgsql, set search_path = SCHEMA, pg_temp
@@ -343,11 +370,29 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_read(p_queue text, p_batch bigint)
 --   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
+-- function outbox_recovered(p_queue text, p_position bigint, p_replayed bigint)
+--   returns TABLE(still_open bigint, seconds double precision[]); plpgsql, set search_path = SCHEMA, pg_temp
+
 -- function outbox_refuse()
 --   returns trigger; plpgsql
 
 -- function outbox_release(p_relay text)
 --   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_repair()
+--   returns TABLE(queue text, rows bigint); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+
+-- function outbox_repair_queue(p_queue text, p_tip bigint)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+
+-- function outbox_replay(p_queue text, p_since timestamp with time zone, p_until timestamp with time zone, p_first bigint, p_last bigint, p_unconsumed boolean, p_start boolean, p_by text)
+--   returns TABLE(incident bigint, batches bigint, rows bigint, first bigint, last bigint); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+
+-- function outbox_replay_cancel(p_incident bigint)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_resend(p_queue text, p_batch bigint)
+--   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
 
 -- function outbox_resume(p_queue text)
 --   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
@@ -361,6 +406,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_row_id(task_id uuid)
 --   returns bigint; sql, immutable, set search_path = SCHEMA, pg_temp
 
+-- function outbox_schedule(p_queue text, p_ids bigint[], p_incident bigint)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+
 -- function outbox_segment_needed(p_segment integer, p_age interval)
 --   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
 
@@ -372,6 +420,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_stopped(p_queue text, p_reason text, p_relay text)
 --   returns void; sql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_suspends(q outbox_queue)
+--   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
 
 -- function outbox_task_id(id bigint)
 --   returns uuid; sql, set search_path = SCHEMA, pg_temp
@@ -393,6 +444,12 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_undispatched(p_snap text)
 --   returns TABLE(queue text); plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+
+-- function outbox_wants(p_id bigint, p_task_id uuid, p_batch bigint)
+--   returns boolean; sql, stable, set search_path = SCHEMA, pg_temp
+
+-- function outbox_without_receipt(p_queue text, p_ids bigint[])
+--   returns bigint[]; sql, stable, set search_path = SCHEMA, pg_temp, set enable_seqscan = off
 
 -- function outbox_work(p_look_for_rows boolean, p_discover boolean, p_keep boolean, p_bell bigint)
 --   returns TABLE(queue text, newest bigint, reached bigint, relay text, paused boolean, resumes integer, has_rows boolean, waiting_ms bigint, next_due_ms bigint, keeper boolean, armed boolean, notify_usage double precision); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
@@ -419,6 +476,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_bury(text,bigint,bigint[],text[],text[])
 -- outbox_relay may execute function outbox_cancel(uuid)
 -- outbox_worker may execute function outbox_cancel(uuid)
+-- outbox_relay may execute function outbox_certify(text,uuid,bigint,bigint[],uuid[],text,jsonb,interval)
+-- outbox_relay may execute function outbox_confirm(text,uuid,bigint,bigint,bigint[],jsonb)
+-- outbox_relay may execute function outbox_confirm_receipts(text,uuid,bigint,bigint[],interval)
 -- outbox_relay may execute function outbox_cursor_at(text,bigint)
 -- outbox_reader may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
 -- outbox_relay may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
@@ -429,17 +489,22 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
 -- outbox_producer may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_relay may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_relay may execute function outbox_fail(uuid,text,text)
+-- outbox_worker may execute function outbox_fail(uuid,text,text)
 -- outbox_relay may execute function outbox_find(uuid)
 -- outbox_relay may execute function outbox_gauge()
 -- outbox_relay may execute function outbox_identity()
 -- outbox_reader may execute function outbox_in_log(text,bigint)
 -- outbox_relay may execute function outbox_in_log(text,bigint)
+-- outbox_relay may execute function outbox_keep_outstanding(integer)
 -- outbox_relay may execute function outbox_known_in_log()
+-- outbox_relay may execute function outbox_lost(text,uuid,outbox_checkpoint,text,bigint,bigint,bigint,bigint,jsonb)
 -- outbox_relay may execute function outbox_mark(text[],uuid[],bigint[])
 -- outbox_relay may execute function outbox_move(text,boolean)
+-- outbox_relay may execute function outbox_newest_batch(text,bigint)
 -- outbox_relay may execute function outbox_once(uuid)
 -- outbox_worker may execute function outbox_once(uuid)
--- outbox_relay may execute function outbox_open(text,uuid,text,text,uuid,bigint,text,interval)
+-- outbox_relay may execute function outbox_open(text,uuid,text,text,uuid,bigint,text,interval,text,bigint)
 -- outbox_relay may execute function outbox_open_after(outbox_batch,pg_snapshot)
 -- outbox_relay may execute function outbox_overdue(integer,interval)
 -- outbox_relay may execute function outbox_passed(outbox_batch,bigint,xid8)
@@ -449,13 +514,20 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_plan_log(outbox_batch,uuid,text,integer,bigint)
 -- outbox_relay may execute function outbox_put(text,text,jsonb,jsonb,jsonb,bytea,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_relay may execute function outbox_read(text,bigint)
+-- outbox_relay may execute function outbox_recovered(text,bigint,bigint)
 -- outbox_relay may execute function outbox_refuse()
 -- outbox_relay may execute function outbox_release(text)
+-- outbox_relay may execute function outbox_repair()
+-- outbox_relay may execute function outbox_repair_queue(text,bigint)
+-- outbox_relay may execute function outbox_replay(text,timestamp with time zone,timestamp with time zone,bigint,bigint,boolean,boolean,text)
+-- outbox_relay may execute function outbox_replay_cancel(bigint)
+-- outbox_relay may execute function outbox_resend(text,bigint)
 -- outbox_relay may execute function outbox_resume(text)
 -- outbox_relay may execute function outbox_ring()
 -- outbox_relay may execute function outbox_rotate(interval,bigint)
 -- outbox_reader may execute function outbox_row_id(uuid)
 -- outbox_relay may execute function outbox_row_id(uuid)
+-- outbox_relay may execute function outbox_schedule(text,bigint[],bigint)
 -- outbox_relay may execute function outbox_segment_needed(integer,interval)
 -- outbox_reader may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
 -- outbox_relay may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
@@ -463,6 +535,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_status(uuid)
 -- outbox_worker may execute function outbox_status(uuid)
 -- outbox_relay may execute function outbox_stopped(text,text,text)
+-- outbox_relay may execute function outbox_suspends(outbox_queue)
 -- outbox_relay may execute function outbox_task_id(bigint)
 -- outbox_relay may execute function outbox_tick_is_wide(outbox_batch,pg_snapshot)
 -- outbox_relay may execute function outbox_tick_rows(outbox_batch,pg_snapshot,bigint,bigint,integer)
@@ -470,6 +543,8 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_truncatable()
 -- outbox_relay may execute function outbox_truncate(integer,interval,interval)
 -- outbox_relay may execute function outbox_undispatched(text)
+-- outbox_relay may execute function outbox_wants(bigint,uuid,bigint)
+-- outbox_relay may execute function outbox_without_receipt(text,bigint[])
 -- outbox_relay may execute function outbox_work(boolean,boolean,boolean,bigint)
 -- outbox_reader may select sequence outbox_bell_seq
 -- outbox_relay may select, update, usage sequence outbox_bell_seq

@@ -138,7 +138,7 @@ begin
   end if;
   -- What was trimmed from the ledger was done long ago.
   done := least(greatest(done, (select min(b.batch) from outbox_batch b where b.queue = p_queue)), newest);
-  v_consumed := least(v_consumed, done);
+  v_consumed := case when v_consumed is not null then least(v_consumed, done) end;
 
   -- A boundary: another life of the dataset than the one in which absence was last known to mean consumption. The
   -- marker's own tenure is asked, never the newest: one that did not reach Redis says nothing about a dataset.

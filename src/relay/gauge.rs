@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::shared::Shared;
@@ -36,6 +37,9 @@ fn publish(shared: &Shared, gauged: Result<&[QueueGauge], &Fault>, status: &watc
         shared.metrics.held(&queue.queue, queue.held);
         shared.metrics.dead(&queue.queue, queue.dead);
         shared.metrics.paused(&queue.queue, queue.paused);
+        let outstanding = u32::try_from(queue.outstanding.unwrap_or(0)).unwrap_or(u32::MAX);
+        let incidents = u32::try_from(queue.incidents).unwrap_or(u32::MAX);
+        shared.metrics.consumption(&queue.queue, outstanding, incidents, confirmed_age(queue));
     }
     let lanes: serde_json::Map<String, Status> = shared
         .board
@@ -51,4 +55,11 @@ fn publish(shared: &Shared, gauged: Result<&[QueueGauge], &Fault>, status: &watc
         "queues": queues,
         "lanes": lanes,
     }));
+}
+
+/// How long ago consumption was confirmed, if something waits to be.
+fn confirmed_age(queue: &QueueGauge) -> Duration {
+    let waits = queue.outstanding.unwrap_or(0) > 0 || queue.consumed < queue.reached;
+    let age = queue.confirmed_at.filter(|_| waits).map(|at| Timestamp::now().duration_since(at));
+    age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default()
 }

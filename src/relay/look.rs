@@ -100,12 +100,13 @@ impl Looks {
         let spots: Vec<_> = subjects.iter().map(|subject| subject.route.spot()).collect();
         let look = of_redis(broker::look(&link, &spots).await)?;
         let mut unsaid = None;
+        let incarnation = look.server.incarnation.to_string();
         for (subject, found) in subjects.iter().zip(look.markers) {
             match found {
                 // A server that is loading says so at every marker: nothing is known of any.
                 Err(fault @ Fault::Retry(_)) => unsaid = Some(fault.of(Origin::Redis)),
                 // A marker key that cannot be read is its lane's affair: it opens and says what is wrong.
-                found => self.judge(subject, found.ok().and_then(|found| found.marker)),
+                found => self.judge(subject, found.ok().and_then(|found| found.marker), &incarnation),
             }
         }
         if let Some(fault) = unsaid {
@@ -114,10 +115,12 @@ impl Looks {
         Ok(link)
     }
 
-    fn judge(&self, subject: &Subject, marker: Option<Marker>) {
+    fn judge(&self, subject: &Subject, marker: Option<Marker>, incarnation: &str) {
         let post = self.shared.board.post(&subject.queue);
         if let Some(held) = subject.held {
-            let there = marker.is_some_and(|now| now.tenure == held.tenure && now.position >= held.position);
+            // Another life of the dataset may lack messages below the marker, too: opening settles that.
+            let alive = post.hold().is_none_or(|hold| hold.token != held.tenure || hold.incarnation == incarnation);
+            let there = alive && marker.is_some_and(|now| now.tenure == held.tenure && now.position >= held.position);
             // Only if the lane still holds that tenure: it may have opened another one since.
             if !there && post.marker().is_some_and(|now| now.tenure == held.tenure) {
                 tracing::warn!(event = "queue.doubt", queue = subject.queue, held = %held,

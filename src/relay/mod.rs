@@ -5,10 +5,13 @@
 //! [`publish`] moves Redis from *n-1* to *n* in one script, within the [`window`]. Nothing is written to Postgres
 //! afterwards: [`mark`] copies the markers' positions there once a second. After anything uncertain the lane goes back
 //! to [`open`], the only way in. Beside the corridor, [`look`] asks Redis once a second whether it still stands where it
-//! was left, [`rotate`] empties segments, [`gauge`] counts.
+//! was left, [`confirm`] what was consumed, by [`rules`] that decide what absence proves ([`receipts`] come from workers),
+//! [`rotate`] empties segments, [`gauge`] counts.
 
+mod absence;
 mod backoff;
 mod bell;
+mod confirm;
 mod encode;
 mod forward;
 mod gauge;
@@ -18,6 +21,7 @@ mod look;
 mod mark;
 mod open;
 mod publish;
+mod receipts;
 mod rotate;
 mod route;
 pub mod rules;
@@ -31,7 +35,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Confirm, Doorbell};
+use crate::config::{Config, Doorbell};
 use crate::fault::Fault;
 use crate::pg::{Connector, Outbox};
 use crate::telemetry::health::Health;
@@ -93,6 +97,8 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
     let chores = TaskTracker::new();
     chores.spawn(look::Looks { shared: shared.clone(), hints }.run());
     chores.spawn(mark::run(shared.clone()));
+    chores.spawn(confirm::Confirms { shared: shared.clone() }.run());
+    chores.spawn(receipts::run(shared.clone()));
     chores.spawn(rotate::run(shared.clone()));
     chores.spawn(gauge::run(shared.clone(), parts.status));
     chores.close();
@@ -159,14 +165,6 @@ fn say_what_differs(config: &Config, max_prepared: i64, listening: bool) {
             max_prepared_transactions = max_prepared,
             "the doorbell is not used (a transaction that has issued NOTIFY cannot be prepared); rows wait for the poll; \
              set database.doorbell = \"on\" if no producer uses PREPARE TRANSACTION"
-        );
-    }
-    let named = config.queues.keys().map(|queue| config.queue(queue).confirm);
-    if named.chain([config.defaults.confirm]).any(|confirm| confirm != Confirm::None) {
-        tracing::info!(
-            event = "confirm.as_none",
-            "consumption is not tracked yet: `confirm` behaves as \"none\" for every queue, and after Redis lost its data \
-             everything dispatched within relay.replay_horizon is sent again"
         );
     }
 }

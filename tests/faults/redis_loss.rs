@@ -107,7 +107,11 @@ async fn a_deleted_marker_brings_everything_again() {
 #[tokio::test]
 async fn what_was_dispatched_before_the_horizon_is_not_sent_again() {
     let fixture = Fixture::new();
-    let env = [("OUTBOXD_RELAY__REPLAY_HORIZON", "1s"), ("OUTBOXD_RELAY__IDLE_LOOK", "100ms")];
+    let env = [
+        ("OUTBOXD_RELAY__REPLAY_HORIZON", "1s"),
+        ("OUTBOXD_RELAY__IDLE_LOOK", "100ms"),
+        ("OUTBOXD_DEFAULTS__CONFIRM", "none"),
+    ];
     let mut relay = relay(&fixture, &env);
     let mut writer = Writer::new(&fixture.database, "jobs").await;
     writer.commit(3).await;
@@ -188,20 +192,21 @@ async fn a_flush_while_no_relay_runs_is_noticed_at_the_start() {
 async fn a_batch_that_was_never_published_is_not_taken_for_an_old_one() {
     let fixture = Fixture::new();
     let horizon = ("OUTBOXD_RELAY__REPLAY_HORIZON", "1s");
+    let none = ("OUTBOXD_DEFAULTS__CONFIRM", "none");
     let mut writer = Writer::new(&fixture.database, "jobs").await;
-    let mut first = relay(&fixture, &[horizon]);
+    let mut first = relay(&fixture, &[horizon, none]);
     writer.commit(2).await;
     writer.exact(&fixture.redis).await;
     assert!(first.stop().success());
     writer.commit(3).await;
-    let mut doomed = relay(&fixture, &[horizon, ("OUTBOXD_FAILPOINTS", "publish.before=abort")]);
+    let mut doomed = relay(&fixture, &[horizon, none, ("OUTBOXD_FAILPOINTS", "publish.before=abort")]);
     assert!(!doomed.wait(SOON).success());
     fixture.redis.flushall().unwrap();
     let old = "select count(*) from outbox_batch where batch = 2 and at < clock_timestamp() - interval '1.2 s'";
     let client = fixture.database.connect().await;
     let aged = || async { client.query_one(old, &[]).await.unwrap().get::<_, i64>(0) > 0 };
     assert!(crate::common::eventually(SOON, aged).await);
-    let mut last = relay(&fixture, &[horizon]);
+    let mut last = relay(&fixture, &[horizon, none]);
     super::ledger::arrived(&writer.committed[2..], &fixture.redis, "jobs").await;
     assert!(last.stop().success());
     assert_eq!(messages(&fixture.redis, "jobs"), writer.committed[2..]);

@@ -20,7 +20,7 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub fn settings(max: &str) -> String {
     format!(
         "[relay]\nreplay_horizon = \"1s\"\nlinger = \"10ms\"\n[retention]\nmin = \"2s\"\nmax = \"{max}\"\nsegment_size = \"1MiB\"\n\
-         [defaults]\nformat = \"list\"\nwindow = 0\n[log]\nlevel = \"debug\"\n"
+         [defaults]\nformat = \"list\"\nconfirm = \"none\"\nwindow = 0\n[log]\nlevel = \"debug\"\n"
     )
 }
 

@@ -24,6 +24,7 @@ pub(super) struct RelaySeries {
     batch: HistogramVec,
     segments: GaugeVec,
     notify_queue: GaugeVec,
+    receipts: IntCounterVec,
 }
 
 impl RelaySeries {
@@ -65,6 +66,11 @@ impl RelaySeries {
             )?,
             batch: all.histogram("outboxd_batch_rows", &[], &BATCH_BUCKETS, "Rows per planned batch.")?,
             segments: all.gauge("outboxd_segments_in_use", &[], "Segments of the log that hold rows, of 8.")?,
+            receipts: all.counter(
+                "outboxd_receipts_total",
+                &["target"],
+                "Receipts of workers that were read from a Redis target.",
+            )?,
             notify_queue: all.gauge(
                 "outboxd_notify_queue_usage_ratio",
                 &[],
@@ -98,6 +104,11 @@ impl Metrics {
     /// Whether a Redis target answers; `target` is its name in the configuration.
     pub fn redis_up(&self, target: &str, up: bool) {
         self.relay.redis_up.with_label_values(&[target]).set(f64::from(u8::from(up)));
+    }
+
+    /// Workers' receipts were stored.
+    pub fn receipts(&self, target: &str, receipts: usize) {
+        self.relay.receipts.with_label_values(&[target]).inc_by(u64::try_from(receipts).unwrap_or(u64::MAX));
     }
 
     /// A statement was sent, by the name of its query.

@@ -1,0 +1,384 @@
+//! What was consumed: every second, one look at each queue that this relay holds, and a checkpoint of what it proves.
+//!
+//! A look is atomic: marker, server and messages of one instant. Rows at or below its marker that stand nowhere are
+//! consumed, within one life of one dataset and as long as nothing but consumers can have taken them. A new life, or
+//! evidence that something else did, is a boundary: what is absent then and not known to be consumed is scheduled
+//! again. Every rule is one of [`rules`](super::rules). A look costs the server time, so it pauses in proportion.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::absence::Absence;
+use super::route::Route;
+use super::rules::{self, Accepted};
+use super::shared::{Hold, Post, Shared, of_redis};
+use crate::batch::Marker;
+use crate::broker::evidence::{Break, Facts, judge, unsafe_policy};
+use crate::broker::{self, Link, Present, Snapshot, SnapshotAsk};
+use crate::config::{Confirm, FormatName};
+use crate::fault::Fault;
+use crate::pg::Boundary;
+
+/// How often a queue is looked at, as long as looks are short.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// A look at the messages takes at most this part of the server's time.
+const SHARE: u32 = 50;
+
+/// The stage: one per relay, one connection per Redis target.
+pub(crate) struct Confirms {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// One queue that this relay holds.
+struct Subject {
+    queue: String,
+    route: Route,
+    post: Arc<Post>,
+    hold: Arc<Hold>,
+}
+
+/// What is remembered of a queue under one tenure.
+#[derive(Default)]
+struct Track {
+    token: Uuid,
+    /// The last look, and how many messages the lane had pushed then.
+    before: Option<(Facts, u64)>,
+    /// Absence cannot be believed until this has ended; then what is absent is sent again.
+    doubt: Option<Break>,
+    absence: Absence,
+    /// The checkpoint that was written last: position, consumed, outstanding.
+    written: Option<(i64, i64, Vec<i64>)>,
+    /// Until when only evidence is looked at, not the messages.
+    rests: Option<Instant>,
+}
+
+type Tracks = HashMap<String, Track>;
+
+impl Confirms {
+    /// Runs until the relay stops.
+    pub(crate) async fn run(self) {
+        let this = Arc::new(self);
+        let mut known: HashMap<String, (Option<Link>, Tracks)> = HashMap::new();
+        let mut looks: JoinSet<(String, Option<Link>, Tracks)> = JoinSet::new();
+        let mut under_way = std::collections::HashSet::new();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = this.shared.stop.cancelled() => return,
+            }
+            while let Some(looked) = looks.try_join_next() {
+                let Ok((target, link, tracks)) = looked else { continue };
+                under_way.remove(&target);
+                known.insert(target, (link, tracks));
+            }
+            for (target, subjects) in this.subjects() {
+                if under_way.insert(target.clone()) {
+                    let (link, tracks) = known.remove(&target).unwrap_or_default();
+                    let this = Arc::clone(&this);
+                    looks.spawn(async move { this.target(target, link, tracks, subjects).await });
+                }
+            }
+        }
+    }
+
+    /// The queues that this relay holds, by target.
+    fn subjects(&self) -> BTreeMap<String, Vec<Subject>> {
+        let mut targets: BTreeMap<String, Vec<Subject>> = BTreeMap::new();
+        for (queue, post) in self.shared.board.all() {
+            let Some(hold) = post.hold() else { continue };
+            // A queue whose configuration is wrong is its lane's affair.
+            if let Ok(route) = Route::new(&self.shared, &queue) {
+                targets.entry(route.settings.redis.clone()).or_default().push(Subject { queue, route, post, hold });
+            }
+        }
+        targets
+    }
+
+    /// Looks at the queues of one target, one after the other.
+    async fn target(
+        &self,
+        target: String,
+        mut link: Option<Link>,
+        mut tracks: Tracks,
+        subjects: Vec<Subject>,
+    ) -> (String, Option<Link>, Tracks) {
+        tracks.retain(|queue, _| subjects.iter().any(|subject| subject.queue == *queue));
+        for subject in &subjects {
+            self.recovered(subject).await;
+            let track = tracks.entry(subject.queue.clone()).or_default();
+            if track.token != subject.hold.token {
+                *track = Track { token: subject.hold.token, before: None, ..Track::default() };
+            }
+            if let Err(fault) = self.look(subject, track, &mut link).await {
+                let reason = fault.reason();
+                tracing::debug!(event = "queue.unconfirmed", queue = subject.queue, class = reason.class, reason = %reason.message);
+                self.shared.metrics.confirm(&subject.queue, "failed");
+                // The lane and the once-a-second look say what is wrong with a server; here the next second tries again.
+                link = None;
+            }
+        }
+        (target, link, tracks)
+    }
+
+    /// One look at one queue, and what follows from it.
+    async fn look(&self, subject: &Subject, track: &mut Track, link: &mut Option<Link>) -> Result<(), Fault> {
+        let settings = &subject.route.settings;
+        let Some(held) = subject.post.marker() else { return Ok(()) };
+        if track.is_settled(held.position) {
+            return Ok(());
+        }
+        let link = match link {
+            Some(link) => link,
+            None => link.insert(of_redis(subject.route.target.connect().await)?),
+        };
+        let began = Instant::now();
+        let resting = settings.confirm == Confirm::None || track.rests.is_some_and(|until| began < until);
+        let limit = if resting { 0 } else { settings.confirm_limit };
+        let ask = SnapshotAsk { spot: subject.route.spot(), format: &subject.route.format, limit };
+        let snapshot = of_redis(broker::snapshot(link, &ask).await)?;
+        if !resting {
+            track.rests = Some(Instant::now() + began.elapsed() * SHARE);
+        }
+        match self.accept(subject, &snapshot) {
+            Accepted::No => Ok(()),
+            _ => self.judged(subject, track, &snapshot, resting).await,
+        }
+    }
+
+    fn accept(&self, subject: &Subject, snapshot: &Snapshot) -> Accepted {
+        let incarnation = snapshot.facts.server.incarnation.to_string();
+        let seen = rules::Snapshot { marker: snapshot.found.marker, incarnation: &incarnation, unbroken: true };
+        let tenure = rules::Tenure {
+            token: subject.hold.token,
+            incarnation: &subject.hold.incarnation,
+            certified: subject.hold.certified.load(Ordering::Relaxed),
+            opened_at: subject.hold.opened_at,
+            // Under the queue's lock, Postgres compares the position with its ledger.
+            newest: i64::MAX,
+        };
+        rules::accept(&seen, &tenure)
+    }
+
+    /// A look that may be believed as far as marker and incarnation go.
+    async fn judged(&self, subject: &Subject, track: &mut Track, now: &Snapshot, resting: bool) -> Result<(), Fault> {
+        let Some(marker) = now.found.marker else { return Ok(()) };
+        // Not yet known when the reply of the publication is still on its way: judged at the next look.
+        let Some(pushed) = subject.hold.pushed(marker.position) else { return Ok(()) };
+        let broken = match &track.before {
+            Some((before, then)) => judge(before, &now.facts, pushed.saturating_sub(*then)),
+            None => since_stored(subject.hold.facts.as_deref(), &now.facts),
+        };
+        track.before = Some((now.facts.clone(), pushed));
+        let lasts = broken.as_ref().is_some_and(is_lasting);
+        if let Some(broken) = broken {
+            self.says_broken(subject, track, &broken);
+            track.doubt = Some(broken);
+            track.rests = None;
+        }
+        if lasts {
+            return Ok(());
+        }
+        let rows = rows_of(&now.present);
+        if let Some(doubt) = track.doubt.clone() {
+            let absent_known = rows.is_some() || subject.route.settings.confirm == Confirm::None;
+            return if absent_known { self.settle(subject, track, marker, rows, Some(&doubt)).await } else { Ok(()) };
+        }
+        if resting {
+            return Ok(());
+        }
+        if let Some(policy) = unsafe_policy(&now.facts.server)
+            && subject.route.settings.confirm == Confirm::Observe
+        {
+            tracing::debug!(event = "queue.unconfirmed", queue = subject.queue, policy, "absence proves nothing");
+            self.shared.metrics.confirm(&subject.queue, "refused");
+            return Ok(());
+        }
+        if !subject.hold.certified.load(Ordering::Relaxed) {
+            return match rows {
+                Some(_) => self.settle(subject, track, marker, rows, None).await,
+                None => self.cannot_tell(subject, &now.present),
+            };
+        }
+        match subject.route.settings.confirm {
+            Confirm::Observe => self.observed(subject, track, marker, now).await,
+            Confirm::Receipt => self.receipted(subject, track, marker, rows).await,
+            Confirm::None => Ok(()),
+        }
+    }
+
+    fn says_broken(&self, subject: &Subject, track: &Track, broken: &Break) {
+        if track.doubt.as_ref().map(Break::class) != Some(broken.class()) {
+            self.shared.metrics.incident(&subject.queue, broken.class());
+            tracing::warn!(event = "queue.evidence_broken", queue = subject.queue, cause = broken.class(), reason = %broken,
+                "a task that is absent from Redis no longer counts as consumed");
+        }
+    }
+
+    /// Settles a boundary: what is absent and not known to be consumed is scheduled again.
+    async fn settle(
+        &self,
+        subject: &Subject,
+        track: &mut Track,
+        marker: Marker,
+        rows: Option<(&[i64], &[Option<Uuid>])>,
+        doubt: Option<&Break>,
+    ) -> Result<(), Fault> {
+        let (present, task_ids) = rows.unwrap_or_default();
+        let cause = doubt.map_or("restart", Break::class);
+        let evidence = serde_json::json!({
+            "incarnation": subject.hold.incarnation,
+            "position": marker.position,
+            "present": present.len(),
+            "reason": doubt.map(ToString::to_string),
+        });
+        let boundary = Boundary {
+            queue: &subject.queue,
+            tenure: marker.tenure,
+            base: doubt.map(|_| rules::broken(marker)),
+            present,
+            task_ids,
+            cause,
+            evidence: &evidence,
+            horizon: self.shared.config().relay.replay_horizon.get(),
+        };
+        let Some(scheduled) = self.shared.outbox.certify(boundary).await? else { return Ok(()) };
+        subject.hold.certified.store(true, Ordering::Relaxed);
+        track.doubt = None;
+        track.absence = Absence::default();
+        tracing::info!(event = "queue.certified", queue = subject.queue, cause, scheduled);
+        self.scheduled(subject, cause, scheduled);
+        Ok(())
+    }
+
+    /// Rows were scheduled again: the wake loop finds them due.
+    fn scheduled(&self, subject: &Subject, cause: &str, rows: i64) {
+        let rows = u64::try_from(rows).unwrap_or_default();
+        if rows == 0 {
+            return;
+        }
+        subject.hold.incidents.store(true, Ordering::Relaxed);
+        self.shared.metrics.scheduled_again(&subject.queue, cause, rows);
+        if cause == "restart" || cause == "no_receipt" {
+            self.shared.metrics.incident(&subject.queue, cause);
+        }
+        tracing::warn!(event = "queue.scheduled_again", queue = subject.queue, cause, rows,
+            "tasks that were published are not in Redis, and nothing proves that they were consumed");
+        self.shared.kick.notify_one();
+    }
+
+    fn cannot_tell(&self, subject: &Subject, present: &Present) -> Result<(), Fault> {
+        let result = if matches!(present, Present::TooMany(_)) { "too_many" } else { "unknown" };
+        self.shared.metrics.confirm(&subject.queue, result);
+        Ok(())
+    }
+
+    /// Absence counts as consumption.
+    async fn observed(&self, subject: &Subject, track: &mut Track, marker: Marker, now: &Snapshot) -> Result<(), Fault> {
+        let settings = &subject.route.settings;
+        let Some((present, _)) = rows_of(&now.present) else { return self.cannot_tell(subject, &now.present) };
+        let grace =
+            if settings.format == FormatName::Celery { settings.confirm_grace.get() } else { Duration::ZERO };
+        let Some((consumed, outstanding)) = track.absence.look(Instant::now(), marker.position, present, grace) else {
+            return Ok(());
+        };
+        let checkpoint = (marker.position, consumed, outstanding);
+        if track.written.as_ref() == Some(&checkpoint) {
+            return Ok(());
+        }
+        let facts = stored(&now.facts);
+        let written = self.shared.outbox.confirm(&subject.queue, marker, consumed, &checkpoint.2, &facts).await?;
+        self.shared.metrics.confirm(&subject.queue, if written.is_some() { "confirmed" } else { "unchanged" });
+        track.written = Some(checkpoint);
+        Ok(())
+    }
+
+    /// Only a receipt counts.
+    async fn receipted(
+        &self,
+        subject: &Subject,
+        track: &mut Track,
+        marker: Marker,
+        rows: Option<(&[i64], &[Option<Uuid>])>,
+    ) -> Result<(), Fault> {
+        let timeout = subject.route.settings.receipt_timeout.get();
+        let present = rows.map(|(present, _)| present);
+        let Some(found) = self.shared.outbox.confirm_receipts(&subject.queue, marker, present, timeout).await? else {
+            return Ok(());
+        };
+        self.shared.metrics.confirm(&subject.queue, "confirmed");
+        self.scheduled(subject, "no_receipt", found.scheduled);
+        let outstanding = if found.outstanding == 0 { Vec::new() } else { vec![0] };
+        track.written = Some((marker.position, found.consumed, outstanding));
+        Ok(())
+    }
+
+    /// Writes down what was sent again, and says when an incident is over.
+    async fn recovered(&self, subject: &Subject) {
+        let Some(marker) = subject.post.marker() else { return };
+        if !subject.hold.incidents.load(Ordering::Relaxed) {
+            return;
+        }
+        let replayed = subject.hold.replayed.swap(0, Ordering::Relaxed);
+        let rows = i64::try_from(replayed).unwrap_or(i64::MAX);
+        match self.shared.outbox.recovered(&subject.queue, marker.position, rows).await {
+            Ok(recovered) => {
+                subject.hold.incidents.store(recovered.open > 0, Ordering::Relaxed);
+                for took in recovered.took {
+                    self.shared.metrics.recovered(&subject.queue, took);
+                    tracing::info!(event = "queue.recovered", queue = subject.queue, took_ms = took.as_millis(),
+                        "everything that a loss took has been sent again; see `outboxd incident list`");
+                }
+            }
+            // Whether it was written is not known: counting it twice would be worse than not at all.
+            Err(fault) => tracing::debug!(event = "incident.unwritten", queue = subject.queue, reason = %fault),
+        }
+    }
+}
+
+impl Track {
+    /// Whether everything up to there is consumed: then there is nothing to learn, and nothing to lose.
+    fn is_settled(&self, position: i64) -> bool {
+        self.doubt.is_none()
+            && self.written.as_ref().is_some_and(|(at, consumed, rows)| {
+                *at == position && *consumed == position && rows.is_empty()
+            })
+    }
+}
+
+/// The rows that stand in Redis, if that is known.
+fn rows_of(present: &Present) -> Option<(&[i64], &[Option<Uuid>])> {
+    match present {
+        Present::Rows { ids, task_ids, unknown: 0, .. } => Some((ids, task_ids)),
+        Present::Rows { .. } | Present::TooMany(_) => None,
+    }
+}
+
+/// Whether the cause is still there: then nothing is gone yet, and sending again would not help.
+fn is_lasting(broken: &Break) -> bool {
+    matches!(broken, Break::WrongType { .. } | Break::Expires { .. } | Break::Policy(_))
+}
+
+/// What a later relay compares with.
+fn stored(facts: &Facts) -> String {
+    serde_json::json!({
+        "incarnation": facts.server.incarnation.to_string(),
+        "evicted_keys": facts.server.evicted_keys,
+    })
+    .to_string()
+}
+
+/// Whether the server dropped keys since the checkpoint, which may be another relay's.
+fn since_stored(stored: Option<&str>, now: &Facts) -> Option<Break> {
+    let stored: serde_json::Value = serde_json::from_str(stored?).ok()?;
+    if stored.get("incarnation")?.as_str()? != now.server.incarnation.to_string() {
+        return None;
+    }
+    let evicted = now.server.evicted_keys.saturating_sub(stored.get("evicted_keys")?.as_u64()?);
+    (evicted > 0 && !now.server.maxmemory_policy.starts_with("volatile")).then_some(Break::Evicted(evicted))
+}

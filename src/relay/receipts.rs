@@ -1,0 +1,92 @@
+//! Receipts that workers leave in Redis: read, stored in Postgres, deleted.
+//!
+//! Only for queues with `confirm = "receipt"`, on every target that one of them uses. Several relays may read the same
+//! entry: storing it twice changes nothing, and it is deleted only once it is stored.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::{Shared, of_redis};
+use crate::broker::{self, Link, receipts};
+use crate::config::Confirm;
+use crate::fault::Fault;
+
+/// How often the streams are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How many receipts are taken at once.
+const SLICE: u64 = 1000;
+
+/// Runs until the relay stops.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut links: HashMap<String, Link> = HashMap::new();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = shared.stop.cancelled() => return,
+        }
+        for (target, key) in streams(&shared) {
+            let link = links.remove(&target);
+            // One target that does not answer delays the receipts of another by its time-out, and nothing else.
+            match drain(&shared, &target, link, key.as_bytes()).await {
+                Ok(link) => {
+                    links.insert(target, link);
+                }
+                Err(fault) => {
+                    tracing::debug!(event = "receipts.unread", redis = target, class = fault.reason().class, reason = %fault);
+                }
+            }
+        }
+    }
+}
+
+/// The streams of receipts, by target.
+fn streams(shared: &Shared) -> BTreeMap<String, String> {
+    let config = shared.config();
+    let queues = shared.board.all().into_iter().map(|(queue, _)| config.queue(&queue));
+    queues
+        .filter(|settings| settings.confirm == Confirm::Receipt)
+        .filter_map(|settings| Some((settings.redis.clone(), config.redis.get(&settings.redis)?.receipts.clone())))
+        .collect()
+}
+
+async fn drain(shared: &Shared, target: &str, link: Option<Link>, key: &[u8]) -> Result<Link, Fault> {
+    let link = match link {
+        Some(link) => link,
+        None => of_redis(shared.targets.get(target, &shared.config())?.connect().await)?,
+    };
+    loop {
+        let found = of_redis(receipts::read(&link, key, SLICE).await)?;
+        if found.is_empty() {
+            return Ok(link);
+        }
+        store(shared, target, &found).await?;
+        let entries: Vec<&str> = found.iter().map(|receipt| receipt.entry.as_str()).collect();
+        of_redis(broker::receipts::done(&link, key, &entries).await)?;
+        if shared.stop.is_cancelled() {
+            return Ok(link);
+        }
+    }
+}
+
+async fn store(shared: &Shared, target: &str, found: &[receipts::Receipt]) -> Result<(), Fault> {
+    let mut done = Vec::new();
+    for receipt in found {
+        match &receipt.said {
+            Some(said) => match &said.failure {
+                None => done.push(said.task_id),
+                Some(failure) => {
+                    shared.outbox.give_up(said.task_id, &failure.class, &failure.message).await?;
+                }
+            },
+            None => tracing::warn!(event = "receipt.useless", redis = target, entry = receipt.entry,
+                "a receipt names no task and is dropped; it needs a field task_id with the task's id"),
+        }
+    }
+    if !done.is_empty() {
+        shared.outbox.acknowledge(&done).await?;
+    }
+    shared.metrics.receipts(target, found.len());
+    Ok(())
+}
