@@ -19,12 +19,18 @@ returns table (status text, batch bigint, kind text, at timestamptz, rows intege
                priority smallint, expires_at timestamptz, created_at timestamptz)
 language plpgsql volatile
 set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
 as $$
 declare
   v_paused boolean;
   v_tenure uuid;
   cur      outbox_batch;
-  v_status text;
+  nxt      record;
+  v_after  bigint;
 begin
   if pg_current_xact_id_if_assigned() is not null then
     raise exception 'outbox_plan needs a transaction of its own, but this one has an xid already' using errcode = '25001';
@@ -59,15 +65,29 @@ begin
   end if;
 
   if p_kind = 'ids' then
-    v_status := outbox_plan_ids(cur, p_tenure, p_relay, p_max_rows, p_max_bytes);
+    status := outbox_plan_ids(cur, p_tenure, p_relay, p_max_rows, p_max_bytes);
   else
-    v_status := outbox_plan_log(cur, p_tenure, p_relay, p_max_rows, p_max_bytes);
+    nxt := outbox_plan_log(cur, p_tenure, p_relay, p_max_rows, p_max_bytes);
+    status := nxt.status;
+    v_after := nxt.after;
   end if;
-  if v_status in ('idle', 'busy') then
-    status := v_status;
+  if status in ('idle', 'busy') then
     return next;
+  elsif v_after is null then
+    return query select status, r.* from outbox_read(p_queue, p_last + 1) r;
   else
-    return query select v_status, r.* from outbox_read(p_queue, p_last + 1) r;
+    -- The same rows as outbox_read's, without asking the ledger and the other ranges for what is known.
+    batch := p_last + 1;
+    kind := 'log';
+    at := nxt.at;
+    rows := nxt.rows;
+    return next;
+    return query
+      select null::text, null::bigint, null::text, null::timestamptz, null::integer,
+             r.id, r.task_id, r.task, r.args, r.kwargs, r.headers, r.body, r.priority, r.expires_at, r.created_at
+        from outbox_log(p_queue, v_after, nxt.upto, nxt.snap) r
+       where r.deliver_at is null
+       order by r.id;
   end if;
 end
 $$;

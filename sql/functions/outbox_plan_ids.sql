@@ -19,9 +19,7 @@ begin
     from (select s.id, s.n, s.bytes,
                  s.n = 1 or (s.n <= p_max_rows and sum(s.bytes) over (order by s.n) <= p_max_bytes) as fits
             from (select d.id, d.bytes, row_number() over (order by d.due, d.id) as n
-                    from (select h.id, h.due,
-                                 100 + octet_length(h.task) + pg_column_size(h.args) + pg_column_size(h.kwargs)
-                                     + pg_column_size(h.headers) + coalesce(octet_length(h.body), 0) as bytes
+                    from (select h.id, h.due, outbox_bytes(h.task, h.args, h.kwargs, h.headers, h.body) as bytes
                             from outbox_held h
                            where h.queue = cur.queue and h.batch is null and h.cancelled_at is null
                              and h.due <= clock_timestamp()

@@ -2,14 +2,18 @@
 --
 -- Begins a tick, or goes on with the one that the cursor is inside of; cuts it by rows and by bytes (a single row
 -- always fits); copies rows with a deliver_at to outbox_held; writes the ledger entry. One row beyond the limit is
--- looked at, so that a batch that ends its tick says so at once. Answers planned, more, idle or busy.
+-- looked at, so that a batch that ends its tick says so at once. Answers planned, more, idle or busy, and of a new
+-- entry its time and its rows. When ranges A and B (outbox_tick_rows) have nothing left, it says where the batch lies in
+-- range C: outbox_log(queue, after, upto, snap); else `after` is NULL.
 create or replace function outbox_plan_log(
-  cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
-returns text
+  cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint,
+  out status text, out at timestamptz, out rows integer, out after bigint, out upto bigint, out snap pg_snapshot)
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 set jit = off
 as $$
 declare
@@ -18,7 +22,6 @@ declare
   v_t_max  bigint       := cur.t_max;
   v_more   boolean;
   v_last   bigint;
-  v_rows   integer;
   v_bytes  bigint;
   v_held   bigint[];
 begin
@@ -28,20 +31,40 @@ begin
       into v_t_snap, v_t_max;
   end if;
 
-  select count(*) filter (where w.fits), max(w.id) filter (where w.fits), coalesce(sum(w.bytes) filter (where w.fits), 0),
-         coalesce(bool_or(not w.fits), false), array_agg(w.id) filter (where w.fits and w.deliver_at is not null)
-    into v_rows, v_last, v_bytes, v_more, v_held
-    from (select s.id, s.deliver_at, s.bytes, s.n = 1 or (s.n <= p_max_rows and s.total <= p_max_bytes) as fits
-            from (select r.id, r.deliver_at, r.bytes, row_number() over running as n, sum(r.bytes) over running as total
-                    from (select t.id, t.deliver_at,
-                                 100 + octet_length(t.task) + pg_column_size(t.args) + pg_column_size(t.kwargs)
-                                     + pg_column_size(t.headers) + coalesce(octet_length(t.body), 0) as bytes
-                            from outbox_tick_rows(cur, v_t_snap, v_t_max, v_t_max, p_max_rows + 1) t) r
-                  -- The rows come in order already: no sort.
-                  window running as (rows unbounded preceding)) s) w;
+  -- Without a transaction that finished since the cursor, and without rows of those that it could not list, there is
+  -- nothing at or below the tip. In a backlog that is so but for the first batch of a tick.
+  if cur.pos >= cur.tip or not (
+       exists (select from pg_snapshot_xip(cur.snap) as s(xid) where pg_visible_in_snapshot(s.xid, v_t_snap))
+       or exists (select from outbox o
+                   where o.queue = cur.queue and o.id > cur.floor and o.id <= cur.tip
+                     and o.xid >= pg_snapshot_xmax(cur.snap) and pg_visible_in_snapshot(o.xid, v_t_snap))) then
+    after := greatest(cur.pos, cur.tip);
+    select count(*), max(r.id), coalesce(sum(r.bytes), 0), array_agg(r.id) filter (where r.deliver_at is not null)
+      into rows, v_last, v_bytes, v_held
+      from (select o.id, o.deliver_at, outbox_bytes(o.task, o.args, o.kwargs, o.headers, o.body) as bytes
+              from outbox_log(cur.queue, after, v_t_max, v_t_snap) o
+             order by o.id
+             limit p_max_rows) r;
+    v_more := rows = p_max_rows and exists (select from outbox_log(cur.queue, v_last, v_t_max, v_t_snap));
+  end if;
+  if after is null or (v_bytes > p_max_bytes and rows > 1) then
+    select count(*) filter (where w.fits), max(w.id) filter (where w.fits), coalesce(sum(w.bytes) filter (where w.fits), 0),
+           coalesce(bool_or(not w.fits), false), array_agg(w.id) filter (where w.fits and w.deliver_at is not null)
+      into rows, v_last, v_bytes, v_more, v_held
+      from (select s.id, s.deliver_at, s.bytes, s.n = 1 or (s.n <= p_max_rows and s.total <= p_max_bytes) as fits
+              from (select r.id, r.deliver_at, r.bytes, row_number() over running as n, sum(r.bytes) over running as total
+                      from (select t.id, t.deliver_at, outbox_bytes(t.task, t.args, t.kwargs, t.headers, t.body) as bytes
+                              from outbox_tick_rows(cur, v_t_snap, v_t_max, v_t_max, p_max_rows + 1) t) r
+                    -- The rows come in order already: no sort.
+                    window running as (rows unbounded preceding)) s) w;
+  end if;
 
-  if v_rows = 0 and cur.t_snap is null and not outbox_tick_is_wide(cur, v_t_snap) then
-    return 'idle';
+  if rows = 0 and cur.t_snap is null
+     -- A CASE, because calling it costs more than all the rest of a plan that finds nothing.
+     and not (case when cur.tip - cur.floor > 20000 or cardinality(cur.open_after) > 0
+                   then outbox_tick_is_wide(cur, v_t_snap) else false end) then
+    status := 'idle';
+    return;
   end if;
 
   if v_held is not null then
@@ -55,7 +78,8 @@ begin
        where o.queue = cur.queue and o.id = any(v_held)
           on conflict (id) do nothing;
     exception when lock_not_available then
-      return 'busy';
+      status := 'busy';
+      return;
     end;
   end if;
 
@@ -63,7 +87,7 @@ begin
   nxt.kind   := 'log';
   nxt.ids    := null;
   nxt.tenure := p_tenure;
-  nxt.rows   := v_rows;
+  nxt.rows   := rows;
   nxt.bytes  := v_bytes;
   nxt.relay  := p_relay;
   nxt.at     := clock_timestamp();
@@ -76,12 +100,16 @@ begin
     nxt.prev_tip   := cur.tip;
     nxt.tip        := v_t_max;
     nxt.snap       := v_t_snap;
-    nxt.open_after := outbox_open_after(cur, v_t_snap);
+    nxt.open_after := case when pg_snapshot_xmin(v_t_snap) = pg_snapshot_xmax(v_t_snap) then '{}'
+                           else outbox_open_after(cur, v_t_snap) end;
     nxt.t_snap     := null;
     nxt.t_max      := null;
     nxt.pos        := null;
   end if;
   insert into outbox_batch select nxt.*;
-  return case when v_more then 'more' else 'planned' end;
+  status := case when v_more then 'more' else 'planned' end;
+  at := nxt.at;
+  upto := coalesce(nxt.pos, v_t_max);
+  snap := v_t_snap;
 end
 $$;

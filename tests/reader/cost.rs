@@ -72,7 +72,8 @@ async fn every_range_is_an_index_scan_merged_without_a_sort_with_and_without_sta
 }
 
 fn check_plans(log: &str, far: bool) {
-    let plans: Vec<&str> = log.split("LOG:  duration:").filter(|plan| plan.contains("from outbox o")).collect();
+    let reads = |plan: &&str| plan.contains("from outbox o") || plan.contains("from outbox_log(");
+    let plans: Vec<&str> = log.split("LOG:  duration:").filter(reads).collect();
     assert!(plans.len() >= 2, "A with B, and C: {log}");
     assert!(!far || plans.iter().any(|plan| plan.contains("(v_far, o.xid)")), "the far range: {log}");
     for plan in plans {
@@ -82,7 +83,8 @@ fn check_plans(log: &str, far: bool) {
         // What two ordered scans found, each cut at the batch's size, may be sorted; what a scan finds may not.
         let sorts = plan.matches("->  Sort  (").count();
         assert!(sorts == 0 || (sorts == 1 && plan.matches("->  Limit  (").count() == 2), "{plan}");
-        assert!(plan.contains("Merge Append"), "{plan}");
+        // Whether there is any row at all needs no order.
+        assert!(plan.contains("exists (") || plan.contains("Merge Append"), "{plan}");
         let scans =
             plan.matches("Index Scan using outbox_s").count() + plan.matches("Index Only Scan using outbox_s").count();
         let ours = plan.matches("_queue on outbox_s").count();
