@@ -197,8 +197,10 @@ impl Metrics {
 
     /// How long each row of a batch took from its insertion to Redis' reply.
     pub fn dispatch_latencies(&self, queue: &str, latencies: impl IntoIterator<Item = Duration>) {
-        let histogram = self.queues.latency.with_label_values(&[self.names.label(queue)]);
+        // Added up aside, and to the shared counters once per batch.
+        let histogram = self.queues.latency.with_label_values(&[self.names.label(queue)]).local();
         latencies.into_iter().for_each(|latency| histogram.observe(latency.as_secs_f64()));
+        histogram.flush();
     }
 
     /// Rows went to the dead rows.
