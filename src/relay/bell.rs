@@ -50,6 +50,8 @@ pub(super) struct Seen {
     pub(super) busy: bool,
     /// Among it a queue in the middle of a backlog: it needs no hints, and looking for it would cost more than it does.
     pub(super) streaming: bool,
+    /// Among it a queue that plans by itself every few milliseconds: only the others are looked for.
+    pub(super) paced: bool,
     /// Rows that another relay should take.
     pub(super) foreign: bool,
     /// When the next held row is due.
@@ -75,6 +77,8 @@ pub(super) struct Bell {
     pace: Backoff,
     /// For the looks at the other queues while one goes on by itself.
     beside: Backoff,
+    /// The same while one plans every few milliseconds.
+    aside: Backoff,
     patience: Backoff,
 }
 
@@ -97,6 +101,7 @@ impl Bell {
             last_renewal: now,
             pace: Backoff::new(Duration::from_millis(2), Duration::from_millis(10)),
             beside: Backoff::new(Duration::from_millis(10), Duration::from_millis(25)),
+            aside: Backoff::new(Duration::from_millis(5), Duration::from_millis(8)),
             patience: Backoff::new(Duration::from_millis(5), LONGEST_POLL),
         }
     }
@@ -183,6 +188,7 @@ impl Bell {
         match self.phase {
             Phase::Awake if self.clear && self.keeper => Next::Look,
             Phase::Awake if self.seen.streaming => until(self.beside.step()),
+            Phase::Awake if self.seen.paced => until(self.aside.step()),
             Phase::Awake if now.saturating_duration_since(self.last_busy) < settings.linger.get() => {
                 until(self.pace.step())
             }

@@ -1,7 +1,7 @@
 //! A row's way forward, for as long as the queue is open: catch up with the ledger, then plan and publish.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::encode::{Parcel, encode};
 use super::hint::Kind;
@@ -33,6 +33,10 @@ pub(crate) struct Forward<'a> {
     last_at: Instant,
     /// Plan again without waiting for a hint.
     again: Option<Kind>,
+    /// Plan the log again at that time, because rows keep coming.
+    paced: Option<Instant>,
+    /// How many plans in a row that were made for this reason found nothing.
+    missed: u32,
     /// What was planned last, so that neither the log nor the held rows starve the other.
     turn: Kind,
     /// How many plans in a row found nothing.
@@ -42,6 +46,13 @@ pub(crate) struct Forward<'a> {
 /// After so many plans in a row that found nothing although there is something (an application holds a row that is due),
 /// the wake loop need not look every few milliseconds.
 const FRUITLESS: u32 = 20;
+
+/// While rows keep coming, how long after the last plan the next one is made, at the least. Shorter would find the same
+/// rows in more plans, and a plan takes as much of Postgres as some hundred rows.
+const PACE: Duration = Duration::from_millis(1);
+
+/// So many plans in a row that found nothing, each after twice the time of the one before, and the wake loop looks again.
+const MISSES: u32 = 3;
 
 /// What came of a plan.
 enum Outcome {
@@ -57,6 +68,8 @@ enum Outcome {
 struct Planned {
     kind: Kind,
     asked: Instant,
+    /// How long Postgres took.
+    took: Duration,
     outcome: Outcome,
 }
 
@@ -72,6 +85,8 @@ impl<'a> Forward<'a> {
             planned_at: Instant::now(),
             last_at: Instant::now(),
             again: Some(Kind::Log),
+            paced: None,
+            missed: 0,
             turn: Kind::Ids,
             fruitless: 0,
         }
@@ -111,6 +126,7 @@ impl<'a> Forward<'a> {
             self.planned_at = planned.asked;
             self.last_at = Instant::now();
             self.turn = planned.kind;
+            self.pace(&planned);
             match planned.outcome {
                 Outcome::Parcel(parcel, again) => {
                     self.last = parcel.batch;
@@ -167,12 +183,27 @@ impl<'a> Forward<'a> {
         Ok(None)
     }
 
+    /// After a plan: when the log is planned again without a hint, if at all.
+    fn pace(&mut self, planned: &Planned) {
+        let found = matches!(&planned.outcome, Outcome::Parcel(parcel, _) if !parcel.pushes.is_empty());
+        if planned.kind == Kind::Ids || !(found || self.paced.is_some()) {
+            return;
+        }
+        self.missed = if found { 0 } else { self.missed + 1 };
+        // No more than half of the time, however slow the server: the cores are the application's.
+        let pause = PACE.max(planned.took * 2) * (1 << self.missed);
+        self.paced = (self.missed < MISSES).then(|| planned.asked + pause);
+        self.lane.post.set_paced(self.paced.is_some());
+    }
+
     /// What to plan next, if there is a reason.
     fn next(&self) -> Option<Kind> {
         let hint = self.lane.hints.borrow();
         let due = hint.due_asked > self.planned_at && hint.due.is_some_and(|at| at <= Instant::now());
         let due = due || self.again == Some(Kind::Ids);
-        let log = self.again == Some(Kind::Log) || (hint.asked > self.planned_at && hint.rows);
+        let log = self.again == Some(Kind::Log)
+            || (hint.asked > self.planned_at && hint.rows)
+            || self.paced.is_some_and(|at| at <= Instant::now());
         match (log, due) {
             (true, true) => Some(if self.turn == Kind::Log { Kind::Ids } else { Kind::Log }),
             (true, false) => Some(Kind::Log),
@@ -195,11 +226,18 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// Waits for a hint, a doubt about Redis, another configuration or the end.
+    /// Waits for a hint, the time of the next plan, a doubt about Redis, another configuration or the end.
     async fn rest(&mut self) -> Result<(), Fault> {
         self.lane.says(QueueState::Open);
+        let paced = self.paced;
         let lane = &mut *self.lane;
         tokio::select! {
+            () = async {
+                match paced {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            } => {}
             changed = lane.hints.changed() => {
                 if changed.is_err() {
                     return Err(Fault::retry("stopping", "the wake loop has ended"));
@@ -261,6 +299,7 @@ impl<'a> Forward<'a> {
         let asked = Instant::now();
         failpoint::hit("plan.before");
         let plan = shared.outbox.plan(ask).await?;
+        let took = asked.elapsed();
         failpoint::hit("plan.committed");
         let outcome = match plan {
             Plan::Batch { rows, more } => {
@@ -272,7 +311,7 @@ impl<'a> Forward<'a> {
             Plan::Idle | Plan::Busy => Outcome::Nothing,
             Plan::Paused | Plan::Open => Outcome::Left,
         };
-        Ok(Some(Planned { kind, asked, outcome }))
+        Ok(Some(Planned { kind, asked, took, outcome }))
     }
 
     async fn publish(&self, parcel: Option<&Parcel>) -> Result<Option<Published>, Fault> {

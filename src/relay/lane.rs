@@ -57,6 +57,7 @@ impl Lane {
             self.post.set_marker(None);
             self.post.set_hold(None);
             self.post.set_streaming(false);
+            self.post.set_paced(false);
             self.post.set_stuck(false);
             match served {
                 Ok(Left::Stopping) => break,

@@ -131,6 +131,7 @@ impl Targets {
 pub(crate) struct Post {
     standing: Mutex<(QueueState, Option<Marker>)>,
     streaming: AtomicBool,
+    paced: AtomicBool,
     stuck: AtomicBool,
     hold: Mutex<Option<Arc<Hold>>>,
     /// Tells the lane that Redis does not stand where the lane believes it to.
@@ -140,13 +141,9 @@ pub(crate) struct Post {
 impl Post {
     fn new() -> Self {
         let standing = Mutex::new((QueueState::Idle, None));
-        Self {
-            standing,
-            streaming: AtomicBool::new(false),
-            stuck: AtomicBool::new(false),
-            hold: Mutex::default(),
-            doubt: Notify::new(),
-        }
+        let off = || AtomicBool::new(false);
+        let (hold, doubt) = (Mutex::default(), Notify::new());
+        Self { standing, streaming: off(), paced: off(), stuck: off(), hold, doubt }
     }
 
     /// What the lane is doing.
@@ -172,6 +169,16 @@ impl Post {
     /// Says whether the lane goes on by itself.
     pub(crate) fn set_streaming(&self, streaming: bool) {
         self.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    /// Whether the lane plans by itself every few milliseconds, because rows keep coming.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.paced.load(Ordering::Relaxed)
+    }
+
+    /// Says so.
+    pub(crate) fn set_paced(&self, paced: bool) {
+        self.paced.store(paced, Ordering::Relaxed);
     }
 
     /// Whether its plans keep finding nothing although something waits.

@@ -229,10 +229,13 @@ impl Wake {
             if !overdue {
                 seen.due = [seen.due, queue.due].into_iter().flatten().min();
             }
-            if queue.rows == Some(true) || overdue {
+            let post = self.shared.board.post(&queue.queue);
+            // A lane that goes on by itself has planned what a look would have found.
+            if queue.rows == Some(true) || overdue || post.is_streaming() || post.is_paced() {
                 let ours = queue.owner.as_ref().is_none_or(|owner| owner.is_empty() || *owner == self.shared.id);
                 // A lane that waits for Redis, for room or for an operator goes on by itself: looking does not help it.
-                seen.streaming |= self.shared.board.post(&queue.queue).is_streaming();
+                seen.streaming |= post.is_streaming();
+                seen.paced |= post.is_paced();
                 seen.busy |= state == QueueState::Open || (state == QueueState::Idle && ours);
                 seen.foreign |= state == QueueState::Idle && !ours;
             }
