@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::origin::{Key, Origin};
 use super::problem::Problem;
-use super::queues::QueueOverride;
+use super::queues::{Confirm, QueueOverride};
 use super::secret::{Secret, check_url};
 use super::sources::Sources;
 use super::units::{Period, Size};
@@ -110,6 +110,7 @@ impl Checker<'_> {
         for (name, target) in &config.redis {
             self.at_least(&["redis", name, "connect_timeout"], target.connect_timeout, Period::from_millis(10));
             self.at_least(&["redis", name, "response_timeout"], target.response_timeout, Period::from_millis(10));
+            self.text(&["redis", name, "receipts"], &target.receipts, 200);
         }
     }
 
@@ -168,18 +169,38 @@ impl Checker<'_> {
         if let Some(group) = &config.defaults.group {
             self.text(&["defaults", "group"], group, 200);
         }
+        self.text(&["defaults", "unacked_key"], &config.defaults.unacked_key, 200);
+        self.at_least(&["defaults", "confirm_grace"], config.defaults.confirm_grace, Period::from_millis(100));
+        self.at_least(&["defaults", "receipt_timeout"], config.defaults.receipt_timeout, Period::from_millis(100));
         for (queue, own) in &config.queues {
             self.text(&["queues", queue], queue, 200);
-            for (key, value) in [("key", &own.key), ("group", &own.group)] {
+            for (key, value) in [("key", &own.key), ("group", &own.group), ("unacked_key", &own.unacked_key)] {
                 if let Some(value) = value {
                     self.text(&["queues", queue, key], value, 200);
                 }
             }
+            for (key, value) in [("confirm_grace", own.confirm_grace), ("receipt_timeout", own.receipt_timeout)] {
+                if let Some(value) = value {
+                    self.at_least(&["queues", queue, key], value, Period::from_millis(100));
+                }
+            }
+            self.processing(queue, own);
             if let Some(steps) = &own.priority_steps {
                 self.steps(&["queues", queue, "priority_steps"], steps);
             }
             if let Some(size) = own.max_message {
                 self.message_size(&["queues", queue, "max_message"], size);
+            }
+        }
+    }
+
+    /// A list that is both the queue and what consumers work on would count every message twice.
+    fn processing(&mut self, queue: &str, own: &QueueOverride) {
+        for list in own.processing.iter().flatten() {
+            let path = ["queues", queue, "processing"];
+            self.text(&path, list, 200);
+            if list == own.key.as_deref().unwrap_or(queue) {
+                self.fail(&[&path], format!("{list:?} is the queue's own key: name the list that consumers move to"));
             }
         }
     }
@@ -248,6 +269,7 @@ pub(super) fn warnings(config: &Config, sources: &Sources) -> Vec<Problem> {
             ));
         }
     }
+    warnings.extend(unconfirmed(config));
     sources.near_misses(&render::fixed_keys(), &mut warnings);
     for (key, secret) in config.secrets() {
         let Origin::File(path) = config.origins.of(&key) else { continue };
@@ -260,6 +282,27 @@ pub(super) fn warnings(config: &Config, sources: &Sources) -> Vec<Problem> {
     warnings
 }
 
+/// Windows that let more into Redis than is looked at.
+fn unconfirmed(config: &Config) -> Vec<Problem> {
+    let defaults = &config.defaults;
+    let mut found = vec![(Key::of(&["defaults", "window"]), defaults.confirm, defaults.window, defaults.confirm_limit)];
+    for (queue, own) in config.queues.iter().filter(|(_, own)| own.window.or(own.confirm_limit).is_some()) {
+        let settled = config.queue(queue);
+        let option = if own.window.is_some() { "window" } else { "confirm_limit" };
+        let key = Key::of(&["queues", queue, option]);
+        found.push((key, settled.confirm, settled.window, settled.confirm_limit));
+    }
+    let wide = found.into_iter().filter(|(_, confirm, window, limit)| *confirm == Confirm::Observe && window > limit);
+    wide.map(|(key, _, window, limit)| {
+        let message = format!(
+            "the window ({window}) is above confirm_limit ({limit}): while more messages than that stand in Redis, none is \
+             confirmed, and a loss sends all of them again"
+        );
+        Problem::new(&key, config.origins.of(&key), message)
+    })
+    .collect()
+}
+
 /// Options that a queue sets and its format does not use.
 fn idle_options(own: &QueueOverride, format: FormatName) -> Vec<&'static str> {
     let celery = format == FormatName::Celery;
@@ -269,6 +312,9 @@ fn idle_options(own: &QueueOverride, format: FormatName) -> Vec<&'static str> {
         ("priority_steps", own.priority_steps.is_some() && !celery),
         ("body_encoding", own.body_encoding.is_some() && !celery),
         ("push", own.push.is_some() && !list),
+        ("processing", own.processing.is_some() && format != FormatName::List),
+        ("unacked_key", own.unacked_key.is_some() && !celery),
+        ("confirm_grace", own.confirm_grace.is_some() && !celery),
     ]
     .into_iter()
     .filter_map(|(option, idle)| idle.then_some(option))

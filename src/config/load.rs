@@ -169,6 +169,10 @@ fn coerce(kind: Kind, text: &str) -> Result<Value, String> {
                 text.split(',').filter(|part| !part.trim().is_empty()).map(integer).collect();
             numbers.map(Value::from)
         }
+        Kind::Texts => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::from(parts.collect::<Vec<_>>()))
+        }
         Kind::Text | Kind::Section | Kind::Names => Ok(Value::from(text)),
     }
 }
@@ -249,7 +253,7 @@ fn plain(expected: &str) -> &str {
         "u8" | "u16" | "u32" | "u64" | "usize" | "i64" => "a whole number",
         "enum" | "string" => "a string",
         "path string" => "a path",
-        "a sequence" => "a list of whole numbers",
+        "a sequence" => "a list",
         other => other,
     }
 }
@@ -277,6 +281,8 @@ mod tests {
         assert_eq!(coerce(Kind::Integer, " 12 ").unwrap().to_i128(), Some(12));
         assert_eq!(coerce(Kind::Boolean, "true").unwrap().to_bool(), Some(true));
         assert_eq!(coerce(Kind::Integers, "0, 3,6").unwrap().as_array().map(<[_]>::len), Some(3));
+        let keys = coerce(Kind::Texts, "a:1, b").unwrap();
+        assert_eq!(keys.as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>(), ["a:1", "b"]);
         assert_eq!(coerce(Kind::Integer, "many").unwrap_err(), "\"many\" is not a whole number");
         assert_eq!(coerce(Kind::Boolean, "yes").unwrap_err(), "\"yes\" is neither true nor false");
     }

@@ -60,6 +60,8 @@ pub(super) enum Kind {
     Boolean,
     /// A list of whole numbers.
     Integers,
+    /// A list of strings.
+    Texts,
     /// Text of any kind: strings, choices, durations, sizes, secrets.
     Text,
 }
@@ -75,6 +77,7 @@ impl<'a> Shape<'a> {
             Some("object") => Kind::Names,
             Some("integer") => Kind::Integer,
             Some("boolean") => Kind::Boolean,
+            Some("array") if self.0["items"]["type"] == "string" => Kind::Texts,
             Some("array") => Kind::Integers,
             _ => Kind::Text,
         }

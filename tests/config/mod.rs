@@ -135,7 +135,9 @@ fn text_from_the_environment_is_read_by_the_type_of_its_key() {
         ("OUTBOXD_REDIS__BLUE__URL", "redis://blue/0"),
         ("OUTBOXD_QUEUES__MAIL__REDIS", "blue"),
         ("OUTBOXD_HTTP__LISTEN", ""),
+        ("OUTBOXD_QUEUES__JOBS__PROCESSING", "jobs:1, jobs:2"),
     ]));
+    assert_eq!(config.queue("jobs").processing, ["jobs:1", "jobs:2"]);
     assert_eq!((config.database.schema.as_str(), config.database.pool_size), ("0123", 8));
     assert_eq!(
         (config.queue("events").format, config.queue("events").key.as_deref()),
@@ -375,4 +377,37 @@ fn a_relay_without_a_name_gets_a_new_one() {
     assert_ne!(config.relay_id(), config.relay_id());
     assert!(config.relay_id().contains(&format!("-{}-", std::process::id())));
     assert_eq!(load(&sets(with(&[]), &["relay.id=r1"])).relay_id(), "r1");
+}
+
+#[test]
+fn settings_of_confirmation_have_defaults_bounds_and_warnings() {
+    let config = load(&with(&[]));
+    let queue = config.queue("any");
+    assert_eq!((queue.confirm_limit, queue.unacked_key.as_str(), queue.processing.len()), (20_000, "unacked", 0));
+    assert_eq!((queue.confirm_grace.to_string(), queue.receipt_timeout.to_string()), ("1m".into(), "10m".into()));
+    assert_eq!(config.redis["default"].receipts, "outbox:receipts");
+
+    for (set, wanted) in [
+        ("queues.a.confirm_grace=1ms", "1ms is too short: use 100ms or more"),
+        ("queues.a.confirm_limit=0", "0 is out of range: use 1 to 1000000"),
+        ("defaults.receipt_timeout=0s", "is too short"),
+        ("queues.a.processing=a", "\"a\" is the queue's own key"),
+        ("queues.a.unacked_key=", "it must have 1 to 200 bytes"),
+        ("redis.default.receipts=", "it must have 1 to 200 bytes"),
+    ] {
+        let problem = only_problem(&sets(with(&[]), &[set]));
+        assert!(problem.contains(wanted), "{set}: {problem}");
+    }
+    for (set, wanted) in [
+        ("queues.a.processing=b", "queues.a.processing: no effect with format celery"),
+        ("queues.a.window=20001", "queues.a.window: the window (20001) is above confirm_limit (20000)"),
+        ("queues.a.confirm_limit=9999", "queues.a.confirm_limit: the window (10000) is above"),
+        ("defaults.window=30000", "defaults.window: the window (30000) is above"),
+    ] {
+        let config = load(&sets(with(&[]), &[set]));
+        let [warning] = config.warnings() else { panic!("{set}: {:?}", config.warnings()) };
+        assert!(warning.to_string().contains(wanted), "{set}: {warning}");
+    }
+    let config = load(&sets(with(&[]), &["defaults.window=30000", "defaults.confirm=none"]));
+    assert!(config.warnings().is_empty());
 }

@@ -8,6 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{Timestamp, civil};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -38,21 +39,34 @@ pub fn check(message: &[u8], queue: &str) -> Result<Finished, String> {
     Ok(Finished { id: id.to_owned(), priority })
 }
 
-/// The message with the row's id as the first of its headers; nothing else changes. `message` has passed [`check`].
+/// The message with the row's id as the first of its headers, or in the place of another row's if it was copied from
+/// Redis; nothing else changes. `message` has passed [`check`].
 pub(super) fn mark(message: &[u8], row: i64) -> Result<Vec<u8>, String> {
-    #[derive(serde::Deserialize)]
-    struct Outer<'a> {
-        #[serde(borrow)]
-        headers: &'a RawValue,
-    }
     // JSON lets a name stand twice, and readers differ in which one counts: then nothing tells the row for certain.
     let twice = || "headers, or one of them, stand twice in the message: leave one".to_owned();
     let outer: Outer<'_> = serde_json::from_slice(message).map_err(|_| twice())?;
-    let start = outer.headers.get().as_ptr() as usize - message.as_ptr() as usize + 1;
-    let (before, after) = message.split_at(start);
-    let marked = [before, format!("\"{OUTBOX_ID}\":{row},").as_bytes(), after].concat();
+    let headers = outer.headers.get();
+    let copied: Copied<'_> = serde_json::from_str(headers).map_err(|_| twice())?;
+    let offset = |part: &str| part.as_ptr() as usize - message.as_ptr() as usize;
+    let (start, end, text) = match copied.outbox_id.map(RawValue::get) {
+        Some(id) => (offset(id), offset(id) + id.len(), row.to_string()),
+        None => (offset(headers) + 1, offset(headers) + 1, format!("\"{OUTBOX_ID}\":{row},")),
+    };
+    let marked = [&message[..start], text.as_bytes(), &message[end..]].concat();
     let whose = identity::of_celery(Seen::Element(&marked));
     if whose == (Whose::Row { id: row, task_id: None }) { Ok(marked) } else { Err(twice()) }
+}
+
+#[derive(Deserialize)]
+struct Outer<'a> {
+    #[serde(borrow)]
+    headers: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Copied<'a> {
+    #[serde(borrow, default)]
+    outbox_id: Option<&'a RawValue>,
 }
 
 fn check_content(message: &Map<String, Value>) -> Result<(), String> {
@@ -82,9 +96,6 @@ fn check_headers(fields: &Map<String, Value>) -> Result<&str, String> {
     }
     if fields.get("compression").is_some_and(|value| !value.is_null()) {
         return Err("headers.compression: a compressed body cannot be checked here: send it uncompressed".to_owned());
-    }
-    if fields.contains_key(OUTBOX_ID) {
-        return Err(format!("headers.{OUTBOX_ID} is how the relay finds the row of a message: leave it out"));
     }
     for (name, value) in fields {
         headers::check_known(name, &value.to_string())?;

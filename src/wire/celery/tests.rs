@@ -253,13 +253,14 @@ fn finished() -> Value {
 }
 
 #[test]
-fn a_finished_message_is_pushed_verbatim_to_the_list_of_its_own_priority() {
+fn a_finished_message_gets_only_its_row_and_goes_to_the_list_of_its_own_priority() {
     let mut message = finished();
     message["properties"]["priority"] = json!(7);
     let text = serde_json::to_string_pretty(&message).unwrap();
     let row = Task { body: Some(text.as_bytes()), priority: Some(1), ..task("", "[]", "{}", "{}") };
     let push = format(BodyEncoding::Base64).encode(&row).unwrap();
-    assert_eq!(push, Push { key: 2, entry: Entry::Left(text.into_bytes()) });
+    let marked = text.replacen("\"headers\": {", "\"headers\": {\"outbox_id\":7,", 1);
+    assert_eq!(push, Push { key: 2, entry: Entry::Left(marked.into_bytes()) });
 }
 
 #[test]

@@ -76,6 +76,13 @@ def fail(self, *args, **kwargs):
     raise RuntimeError("demo.fail fails")
 
 
+@app.task(bind=True, name="demo.retry", max_retries=None)
+def retry(self, countdown):
+    """Ask to be run again after so many seconds, every time."""
+    record(self, [countdown], {})
+    raise self.retry(countdown=countdown)
+
+
 @app.task(bind=True, name="demo.sleep")
 def sleep(self, seconds):
     """Run for a while; recorded at the start and at the end."""

@@ -2,6 +2,7 @@
 //!
 //! The broker is DB 1 of Redis, results go to DB 2. What a worker ran stands in its ledger, a line per execution.
 
+mod held;
 mod losses;
 mod queues;
 mod tasks;
@@ -41,12 +42,18 @@ impl Stage {
 
     /// A worker of these queues that keeps the order of arrival; `settings` are Celery's.
     fn worker(&self, queues: &[&str], settings: &Value) -> Worker {
+        self.worker_in("solo", queues, settings)
+    }
+
+    /// In a pool other than its own process, a worker takes further messages while it runs one.
+    fn worker_in(&self, pool: &str, queues: &[&str], settings: &Value) -> Worker {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/celery");
         let sandbox = &self.fixture.sandbox;
         let ledger = sandbox.subfolder("ledger").unwrap().join("lines");
         let broker = self.fixture.redis.url(1);
         let mut options = CeleryOptions::new(&celery_program(), &folder, &broker, queues[0], &ledger);
         options.queues = queues.iter().map(|&queue| queue.to_owned()).collect();
+        pool.clone_into(&mut options.pool);
         options.env.push(("DEMO_CONFIG".to_owned(), settings.to_string()));
         Worker(CeleryWorker::start(sandbox, &options).unwrap())
     }
