@@ -274,6 +274,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_bury(p_queue text, p_batch bigint, p_ids bigint[], p_classes text[], p_errors text[])
 --   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
 
+-- function outbox_bytes(p_task text, p_args jsonb, p_kwargs jsonb, p_headers jsonb, p_body bytea)
+--   returns integer; sql, stable
+
 -- function outbox_cancel(task_id uuid)
 --   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
 
@@ -325,6 +328,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_known_in_log()
 --   returns TABLE(queue text); sql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
 
+-- function outbox_log(p_queue text, p_after bigint, p_upto bigint, p_snap pg_snapshot)
+--   returns SETOF outbox; sql, stable
+
 -- function outbox_lost(p_queue text, p_tenure uuid, k outbox_checkpoint, p_cause text, p_trusted bigint, p_done bigint, p_newest bigint, p_consumed bigint, p_evidence jsonb)
 --   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
 
@@ -356,13 +362,13 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns boolean; sql, set search_path = SCHEMA, pg_temp
 
 -- function outbox_plan(p_queue text, p_tenure uuid, p_last bigint, p_kind text, p_relay text, p_max_rows integer, p_max_bytes bigint)
---   returns TABLE(status text, batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp
+--   returns TABLE(status text, batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_plan_ids(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
 --   returns text; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
 
--- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
---   returns text; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+-- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint, OUT status text, OUT at timestamp with time zone, OUT rows integer, OUT after bigint, OUT upto bigint, OUT snap pg_snapshot)
+--   returns record; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_put(queue text, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, deliver_at timestamp with time zone, expires_at timestamp with time zone, priority integer, dedupe_key text, task_id uuid)
 --   returns uuid; plpgsql, set search_path = SCHEMA, pg_temp
@@ -474,6 +480,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_batch_of(text,bigint,xid8)
 -- outbox_relay may execute function outbox_bell_waits()
 -- outbox_relay may execute function outbox_bury(text,bigint,bigint[],text[],text[])
+-- outbox_relay may execute function outbox_bytes(text,jsonb,jsonb,jsonb,bytea)
 -- outbox_relay may execute function outbox_cancel(uuid)
 -- outbox_worker may execute function outbox_cancel(uuid)
 -- outbox_relay may execute function outbox_certify(text,uuid,bigint,bigint[],uuid[],text,jsonb,interval)
@@ -498,6 +505,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_in_log(text,bigint)
 -- outbox_relay may execute function outbox_keep_outstanding(integer)
 -- outbox_relay may execute function outbox_known_in_log()
+-- outbox_relay may execute function outbox_log(text,bigint,bigint,pg_snapshot)
 -- outbox_relay may execute function outbox_lost(text,uuid,outbox_checkpoint,text,bigint,bigint,bigint,bigint,jsonb)
 -- outbox_relay may execute function outbox_mark(text[],uuid[],bigint[])
 -- outbox_relay may execute function outbox_move(text,boolean)
