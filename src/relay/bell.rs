@@ -361,6 +361,22 @@ mod tests {
     }
 
     #[test]
+    fn beside_a_queue_that_plans_by_itself_the_others_are_looked_for_and_nobody_is_asked_to_ring() {
+        let mut now = Instant::now();
+        let mut bell = Bell::new(true, true, now);
+        for _ in 0..200 {
+            let ask = bell.ask(&settings(), now);
+            assert!(ask.rows && ask.bell.is_none_or(|bell| bell == 0), "{ask:?}");
+            let seen = Seen { busy: true, paced: true, ..Seen::default() };
+            bell.answered(ask, &quiet(ask.keep, false), seen, now);
+            if let Next::Sleep { until, asleep } = bell.next(&settings(), now) {
+                assert!(!asleep && until <= now + Duration::from_millis(8));
+                now = until;
+            }
+        }
+    }
+
+    #[test]
     fn a_sleeper_looks_for_rows_only_at_the_fallback_poll() {
         let mut now = Instant::now();
         let mut bell = Bell::new(true, true, now);
