@@ -76,7 +76,7 @@ begin
   elsif v_after is null then
     return query select status, r.* from outbox_read(p_queue, p_last + 1) r;
   else
-    -- The same rows as outbox_read's, without asking the ledger and the other ranges for what is known.
+    -- The same rows as outbox_read's, without asking the ledger for what is known.
     batch := p_last + 1;
     kind := 'log';
     at := nxt.at;
@@ -85,7 +85,7 @@ begin
     return query
       select null::text, null::bigint, null::text, null::timestamptz, null::integer,
              r.id, r.task_id, r.task, r.args, r.kwargs, r.headers, r.body, r.priority, r.expires_at, r.created_at
-        from outbox_log(p_queue, v_after, nxt.upto, nxt.snap) r
+        from outbox_log(p_queue, v_after, nxt.upto, nxt.since, cur.tip, cur.snap, nxt.snap) r
        where r.deliver_at is null
        order by r.id;
   end if;

@@ -3,11 +3,11 @@
 -- Begins a tick, or goes on with the one that the cursor is inside of; cuts it by rows and by bytes (a single row
 -- always fits); copies rows with a deliver_at to outbox_held; writes the ledger entry. One row beyond the limit is
 -- looked at, so that a batch that ends its tick says so at once. Answers planned, more, idle or busy, and of a new
--- entry its time and its rows. When ranges A and B (outbox_tick_rows) have nothing left, it says where the batch lies in
--- range C: outbox_log(queue, after, upto, snap); else `after` is NULL.
+-- entry its time and its rows, and how outbox_log finds them; `after` is NULL if only outbox_tick_rows does, because a
+-- transaction that has finished was open for long.
 create or replace function outbox_plan_log(
   cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint,
-  out status text, out at timestamptz, out rows integer, out after bigint, out upto bigint, out snap pg_snapshot)
+  out status text, out at timestamptz, out rows integer, out after bigint, out upto bigint, out since xid8, out snap pg_snapshot)
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
@@ -20,32 +20,34 @@ declare
   nxt      outbox_batch := cur;
   v_t_snap pg_snapshot  := cur.t_snap;
   v_t_max  bigint       := cur.t_max;
+  v_low    bigint       := cur.floor;
   v_more   boolean;
   v_last   bigint;
   v_bytes  bigint;
   v_held   bigint[];
 begin
+  since := pg_snapshot_xmax(cur.snap);
   if v_t_snap is null then
     -- One statement: its snapshot is taken before the sequence is read, so no visible id lies above.
     select pg_current_snapshot(), greatest(cur.tip, pg_sequence_last_value('outbox_id_seq'::regclass))
       into v_t_snap, v_t_max;
   end if;
 
-  -- Without a transaction that finished since the cursor, and without rows of those that it could not list, there is
-  -- nothing at or below the tip. In a backlog that is so but for the first batch of a tick.
-  if cur.pos >= cur.tip or not (
-       exists (select from pg_snapshot_xip(cur.snap) as s(xid) where pg_visible_in_snapshot(s.xid, v_t_snap))
-       or exists (select from outbox o
-                   where o.queue = cur.queue and o.id > cur.floor and o.id <= cur.tip
-                     and o.xid >= pg_snapshot_xmax(cur.snap) and pg_visible_in_snapshot(o.xid, v_t_snap))) then
-    after := greatest(cur.pos, cur.tip);
+  if cardinality(cur.open_after) > 0 then
+    select least(cur.floor, min(cur.open_after[s.n])), least(since, (array_agg(s.xid))[1]) into v_low, since
+      from pg_snapshot_xip(cur.snap) with ordinality as s(xid, n)
+     where pg_visible_in_snapshot(s.xid, v_t_snap);
+  end if;
+  if v_low >= cur.floor - 20000 then
+    after := greatest(cur.pos, v_low);
     select count(*), max(r.id), coalesce(sum(r.bytes), 0), array_agg(r.id) filter (where r.deliver_at is not null)
       into rows, v_last, v_bytes, v_held
       from (select o.id, o.deliver_at, outbox_bytes(o.task, o.args, o.kwargs, o.headers, o.body) as bytes
-              from outbox_log(cur.queue, after, v_t_max, v_t_snap) o
+              from outbox_log(cur.queue, after, v_t_max, since, cur.tip, cur.snap, v_t_snap) o
              order by o.id
              limit p_max_rows) r;
-    v_more := rows = p_max_rows and exists (select from outbox_log(cur.queue, v_last, v_t_max, v_t_snap));
+    v_more := rows = p_max_rows and exists (
+      select from outbox_log(cur.queue, v_last, v_t_max, since, cur.tip, cur.snap, v_t_snap));
   end if;
   if after is null or (v_bytes > p_max_bytes and rows > 1) then
     select count(*) filter (where w.fits), max(w.id) filter (where w.fits), coalesce(sum(w.bytes) filter (where w.fits), 0),

@@ -79,7 +79,10 @@ begin
 
   if p_max_rows is null or v_n < p_max_rows then
     return query
-      select o.* from outbox_log(cur.queue, greatest(v_lo, cur.tip), least(p_t_max, p_hi), p_t_snap) o
+      select o.* from outbox o
+       where o.queue = cur.queue
+         and o.id > greatest(v_lo, cur.tip) and o.id <= least(p_t_max, p_hi)
+         and pg_visible_in_snapshot(o.xid, p_t_snap)
        order by o.id
        limit p_max_rows - v_n;
   end if;
