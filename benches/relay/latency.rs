@@ -65,7 +65,7 @@ async fn measure(stage: &Stage, rate: u64, seconds: u64) -> (Vec<Duration>, Vec<
                 tokio::time::sleep_until(due.into()).await;
                 let sent = i64::try_from(origin.elapsed().as_micros()).unwrap();
                 client.execute(&insert, &[&sent]).await.unwrap();
-                commits.push(origin.elapsed() - Duration::from_micros(sent.unsigned_abs()));
+                commits.push(origin.elapsed().saturating_sub(Duration::from_micros(sent.unsigned_abs())));
                 // A writer that cannot keep up does not make up for it in a burst.
                 due = (due + pause).max(Instant::now());
             }

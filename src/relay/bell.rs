@@ -45,6 +45,7 @@ enum Phase {
 
 /// What there was to do at the last look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about different queues, not a state in disguise")]
 pub(super) struct Seen {
     /// Something that this relay does now.
     pub(super) busy: bool,
