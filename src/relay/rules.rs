@@ -220,3 +220,115 @@ pub fn again_at_boundary(base: i64, consumed: i64, newest: Option<i64>, outstand
 pub fn is_consumed(consumed: i64, newest: Option<i64>, outstanding: bool) -> bool {
     !outstanding && newest.is_some_and(|newest| newest <= consumed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: Uuid = Uuid::from_u128(0xa0);
+    const KNOWN: Known<'_> = Known { cap: None, incarnation: "a", base: 2, certified: true };
+    const FACTS: Facts<'_> = Facts {
+        seen: Some(Marker { tenure: TOKEN, position: 7 }),
+        known: Some(KNOWN),
+        opened_before: true,
+        incarnation: "a",
+        unbroken: true,
+        looked_after: 1,
+        checkpoint: Checkpoint { number: 1, position: 7, consumed: 5 },
+        newest: 9,
+        settled: 0,
+        confirms: true,
+    };
+
+    fn begin(facts: &Facts<'_>) -> Decision {
+        match opening(facts) {
+            Opening::Begin(decision) => decision,
+            Opening::LookAgain => panic!("looks again"),
+        }
+    }
+
+    #[test]
+    fn a_relay_that_starts_on_an_unchanged_redis_sends_only_what_is_above_the_marker() {
+        let it = begin(&FACTS);
+        assert_eq!((it.trusted, it.done, it.base, it.certified, it.cause), (7, 7, 2, true, Cause::Kept));
+        assert!((1..=9).all(|batch| !again_at_opening(&it, Some(batch), true)));
+    }
+
+    #[test]
+    fn a_flush_sends_what_is_above_the_checkpoint_and_schedules_what_it_leaves_out() {
+        let it = begin(&Facts { seen: None, known: None, ..FACTS });
+        assert_eq!((it.trusted, it.done, it.base, it.certified, it.cause), (0, 5, 0, true, Cause::Missing));
+        assert!(again_at_opening(&it, Some(5), true));
+        assert!(!again_at_opening(&it, Some(5), false));
+        assert!(!again_at_opening(&it, Some(6), true));
+        assert!(!again_at_opening(&it, None, true));
+    }
+
+    #[test]
+    fn a_dataset_that_went_back_is_trusted_as_far_as_it_goes() {
+        let it = begin(&Facts { seen: Some(Marker { tenure: TOKEN, position: 3 }), ..FACTS });
+        assert_eq!((it.trusted, it.done, it.cause), (3, 5, Cause::RolledBack));
+        assert!(again_at_opening(&it, Some(4), true));
+        assert!(!again_at_opening(&it, Some(3), true));
+    }
+
+    #[test]
+    fn a_marker_seen_before_the_newest_checkpoint_proves_no_loss() {
+        let behind = Facts { seen: Some(Marker { tenure: TOKEN, position: 3 }), looked_after: 0, ..FACTS };
+        assert_eq!(opening(&behind), Opening::LookAgain);
+        assert!(matches!(opening(&Facts { looked_after: 0, ..FACTS }), Opening::Begin(_)));
+    }
+
+    #[test]
+    fn another_incarnation_or_broken_evidence_puts_all_that_is_trusted_in_doubt() {
+        for facts in [Facts { incarnation: "b", ..FACTS }, Facts { unbroken: false, ..FACTS }] {
+            let it = begin(&facts);
+            assert_eq!((it.trusted, it.base, it.certified), (7, 7, false));
+            assert!(begin(&Facts { confirms: false, ..facts }).certified);
+        }
+    }
+
+    #[test]
+    fn a_boundary_that_is_not_settled_goes_on_in_the_next_tenure() {
+        let known = Some(Known { certified: false, ..KNOWN });
+        let it = begin(&Facts { known, ..FACTS });
+        assert_eq!((it.trusted, it.base, it.certified), (7, 2, false));
+        // What was pushed since is not in doubt; what a checkpoint proves is not, either.
+        assert!(again_at_boundary(6, 5, Some(6), false, false));
+        assert!(!again_at_boundary(6, 5, Some(7), true, false));
+        assert!(!again_at_boundary(6, 5, Some(5), false, false));
+        assert!(again_at_boundary(6, 5, Some(5), true, false));
+        assert!(!again_at_boundary(6, 5, Some(6), false, true));
+    }
+
+    #[test]
+    fn a_postgres_that_went_back_believes_no_number_that_it_has_lost() {
+        let it = begin(&Facts { newest: 4, checkpoint: Checkpoint::default(), looked_after: 0, ..FACTS });
+        assert_eq!((it.trusted, it.done), (4, 4));
+        let capped = Some(Known { cap: Some(6), ..KNOWN });
+        assert_eq!(begin(&Facts { known: capped, ..FACTS }).trusted, 6);
+        let lost = Facts { known: None, ..FACTS };
+        assert_eq!((begin(&lost).trusted, begin(&lost).cause), (0, Cause::Unknown));
+    }
+
+    #[test]
+    fn what_a_horizon_or_an_earlier_destination_settled_is_passed_without_messages() {
+        let it = begin(&Facts { seen: None, known: None, settled: 8, ..FACTS });
+        assert_eq!((it.done, it.schedule_to), (8, 5));
+    }
+
+    #[test]
+    fn a_snapshot_counts_only_under_its_own_tenure_and_incarnation() {
+        let tenure = Tenure { token: TOKEN, incarnation: "a", certified: true, opened_at: 5, newest: 9 };
+        let at = |position| Some(Marker { tenure: TOKEN, position });
+        let snapshot = Snapshot { marker: at(7), incarnation: "a", unbroken: true };
+        assert_eq!(accept(&snapshot, &tenure), Accepted::Counts);
+        assert_eq!(accept(&snapshot, &Tenure { certified: false, ..tenure }), Accepted::Settles);
+        assert_eq!(accept(&Snapshot { unbroken: false, ..snapshot }, &tenure), Accepted::Breaks);
+        let foreign = Some(Marker { tenure: Uuid::from_u128(1), position: 7 });
+        for marker in [None, foreign, at(4), at(10)] {
+            assert_eq!(accept(&Snapshot { marker, ..snapshot }, &tenure), Accepted::No);
+        }
+        assert_eq!(accept(&Snapshot { incarnation: "b", ..snapshot }, &tenure), Accepted::No);
+    }
+}
