@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::Command;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,8 +14,8 @@ use super::trouble::Trouble;
 use super::worker::QUEUES;
 use crate::sandbox::{Process, ProcessSpec, Sandbox};
 
-/// After the FLUSHALL so much of the history is sent again: as little as covers the step on a slow machine.
-pub(super) const HORIZON_SECONDS: u64 = 6;
+/// A task counts as consumed when it has been absent from Redis for so long: short here, to repeat little.
+pub(super) const GRACE_SECONDS: u64 = 2;
 
 /// One line of the log.
 #[derive(Debug)]
@@ -29,18 +31,13 @@ impl Event {
     /// How many seconds after a moment it was written; `None` if it was before.
     fn after(&self, moment: Timestamp) -> Option<f64> {
         let seconds = self.at?.duration_since(moment).as_secs_f64();
-        // A loss can be noticed before the reply of the FLUSHALL is read.
-        (seconds > -0.2).then_some(seconds.max(0.0))
+        // The relay may be faster than whoever started Redis again.
+        (seconds > -1.0).then_some(seconds.max(0.0))
     }
 
     /// A field as text; empty if it is not there.
     fn text(&self, field: &str) -> &str {
         self.line.get(field).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// A field as a number.
-    fn number(&self, field: &str) -> Option<i64> {
-        self.line.get(field).and_then(Value::as_i64)
     }
 }
 
@@ -49,6 +46,8 @@ impl Event {
 pub(super) struct Relay {
     process: Process,
     spec: ProcessSpec,
+    program: PathBuf,
+    file: PathBuf,
     log: Tail,
     events: Vec<Event>,
 }
@@ -69,13 +68,13 @@ impl Relay {
         let program = std::env::current_exe()
             .map_err(|error| Trouble::failed(format!("the path of this program cannot be found out: {error}")))?;
         let log = folder.join("log");
-        let spec = ProcessSpec::new(program, &folder, &log).args(["run", "--config"]).args([&file]);
+        let spec = ProcessSpec::new(&program, &folder, &log).args(["run", "--config"]).args([&file]);
         // The environment goes over the file: DATABASE_URL would send this relay to somebody's real database.
         let spec = spec.without_env(|name| {
             name.starts_with("OUTBOXD_") || ["DATABASE_URL", "REDIS_URL", "RUST_LOG"].contains(&name)
         });
         let process = Process::start(&spec)?;
-        Ok(Self { process, spec, log: Tail::new(log), events: Vec::new() })
+        Ok(Self { process, spec, program, file, log: Tail::new(log), events: Vec::new() })
     }
 
     /// Another process with the same configuration, after the first was killed.
@@ -130,28 +129,37 @@ impl Relay {
         times.fold((0, 0.0), |(count, last), seconds| (count + 1, last.max(seconds)))
     }
 
-    /// How many seconds after that every queue's loss had been put back; `None` before that.
-    pub(super) fn put_back(&mut self, since: Timestamp) -> Option<f64> {
-        let mut last: f64 = 0.0;
+    /// How many seconds after that every queue's loss was over; `None` before that.
+    pub(super) fn recovered(&mut self, since: Timestamp) -> Option<f64> {
         let events = self.events();
-        for queue in QUEUES {
-            let mut newest_first = events.iter().rev().filter(|event| event.text("queue") == queue);
-            let done = newest_first.clone().find(|event| event.name == "queue.caught_up");
-            let loss = newest_first.find(|event| event.name == "queue.loss" && event.after(since).is_some())?;
-            // Nothing to send again is no event of its own.
-            if loss.number("newest") > loss.number("done") {
-                last = last.max(done?.after(since)?);
-            }
+        let over = |queue: &&str| {
+            let mut over = events.iter().filter(|event| event.name == "queue.recovered" && event.text("queue") == *queue);
+            over.find_map(|event| event.after(since))
+        };
+        QUEUES.iter().map(over).try_fold(0.0, |last: f64, seconds| Some(last.max(seconds?)))
+    }
+
+    /// What `outboxd incident list` prints.
+    pub(super) fn incidents(&self) -> Result<String, Trouble> {
+        let output = Command::new(&self.program)
+            .args(["incident", "list", "--config"])
+            .arg(&self.file)
+            .env_clear()
+            .output()
+            .map_err(|error| Trouble::failed(format!("{} cannot be run: {error}", self.program.display())))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(Trouble::failed(format!("outboxd incident list failed: {said}")));
         }
-        Some(last)
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
 fn config(database: &str, redis: &str, format: &str) -> String {
     format!(
         "[database]\nurl = \"{database}\"\n[redis.default]\nurl = \"{redis}\"\n\
-         [defaults]\nformat = \"{format}\"\nconfirm = \"none\"\n\
-         [relay]\nreplay_horizon = \"{HORIZON_SECONDS}s\"\n[http]\nlisten = \"\"\n\
+         [defaults]\nformat = \"{format}\"\nconfirm_grace = \"{GRACE_SECONDS}s\"\n\
+         [http]\nlisten = \"\"\n\
          [log]\nformat = \"json\"\nlevel = \"info\"\n"
     )
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -54,8 +55,10 @@ pub(super) struct Tasks {
 /// Executions after the first one of a committed order's task, by their reason.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Repeated {
-    /// Sent again because FLUSHALL had removed every trace of what was consumed.
-    pub(super) after_flushall: u64,
+    /// Sent again because Redis had lost every trace of what was consumed a moment before.
+    pub(super) after_the_loss: u64,
+    /// Sent again because a Redis that comes back with its data may lack what was consumed a moment before.
+    pub(super) after_the_restart: u64,
     /// Delivered again by the worker's own transport.
     pub(super) by_the_worker: u64,
     /// Neither.
@@ -71,33 +74,39 @@ pub(super) struct RelayKill {
 }
 
 /// Redis was killed and started with its data.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct RedisRestart {
     pub(super) tasks_before: u64,
     pub(super) tasks_after: u64,
     pub(super) orders_meanwhile: u64,
+    /// When it answered again.
+    pub(super) at: Timestamp,
 }
 
-/// Redis was emptied.
+/// Redis came back without its data.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct RedisLoss {
+    pub(super) orders_meanwhile: u64,
     pub(super) tasks_before: u64,
     pub(super) tasks_after: u64,
     pub(super) markers_before: u64,
     pub(super) markers_after: u64,
     /// Queues of which the relay said that Redis has lost something.
     pub(super) losses: u64,
-    /// Losses that it saw before the FLUSHALL: none is expected.
+    /// Losses that it saw before: none is expected.
     pub(super) losses_earlier: u64,
-    /// From the FLUSHALL until the relay had said so of every queue.
+    /// From Redis' return until the relay had said so of every queue.
     pub(super) noticed_seconds: f64,
-    /// From the FLUSHALL until everything had been sent again.
+    /// From Redis' return until everything had been sent again, as the relay wrote it down.
     pub(super) put_back_seconds: f64,
+    /// What `outboxd incident list` prints in the end.
+    pub(super) incidents: String,
 }
 
 impl Tasks {
-    /// Compares what was committed with what was executed; `flushed` in seconds since 1970.
-    pub(super) fn count(committed: &HashSet<Uuid>, ledger: &Ledger, flushed: f64) -> Self {
+    /// Compares what was committed with what was executed; when Redis came back with and without its data in seconds
+    /// since 1970.
+    pub(super) fn count(committed: &HashSet<Uuid>, ledger: &Ledger, restarted: f64, lost: f64) -> Self {
         let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let mut tasks = Self { committed: number(committed.len()), executions: ledger.executions(), ..Self::default() };
         for (id, runs) in ledger.runs() {
@@ -108,7 +117,7 @@ impl Tasks {
             tasks.executed += 1;
             tasks.executed_more_than_once += u64::from(runs.len() > 1);
             for run in runs.iter().skip(1) {
-                tasks.repeated.add(*run, flushed);
+                tasks.repeated.add(*run, restarted, lost);
             }
         }
         tasks.missing = tasks.committed - tasks.executed;
@@ -117,11 +126,13 @@ impl Tasks {
 }
 
 impl Repeated {
-    fn add(&mut self, run: Run, flushed: f64) {
+    fn add(&mut self, run: Run, restarted: f64, lost: f64) {
         if run.redelivered {
             self.by_the_worker += 1;
-        } else if run.at >= flushed {
-            self.after_flushall += 1;
+        } else if run.at >= lost {
+            self.after_the_loss += 1;
+        } else if run.at >= restarted {
+            self.after_the_restart += 1;
         } else {
             self.otherwise += 1;
         }
@@ -158,14 +169,21 @@ impl Report {
             "This is not what outboxd promises. Please report it with the logs."
         };
         let kept = self.folder.as_ref().map_or_else(String::new, |folder| format!("\nLogs and data are in {folder}"));
-        format!("\n{}\n\n{verdict} {:.0} s in all.{kept}", lines.join("\n"), self.seconds)
+        let incidents: Vec<String> = loss.incidents.lines().map(|line| format!("  {line}")).collect();
+        format!(
+            "\n{}\n\nIncidents, as `outboxd incident list` shows them:\n{}\n\n{verdict} {:.0} s in all.{kept}",
+            lines.join("\n"),
+            incidents.join("\n"),
+            self.seconds
+        )
     }
 }
 
 impl Repeated {
     fn reasons(&self) -> String {
         let reasons = [
-            (self.after_flushall, "sent again after the FLUSHALL"),
+            (self.after_the_loss, "sent again after the loss"),
+            (self.after_the_restart, "sent again after the restart"),
             (self.by_the_worker, "delivered again by the worker's transport"),
             (self.otherwise, "for another reason"),
         ];

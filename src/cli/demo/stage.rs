@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::{fs, io, thread};
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -25,14 +25,15 @@ pub(super) struct Stage {
     pub(super) postgres: Postgres,
 }
 
-/// What FLUSHALL found and left, read in one transaction with it.
+/// What stood in Redis before it was killed, and after it came back without its data. The relay may have been faster than
+/// the second look.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flush {
+pub(super) struct Loss {
     pub(super) tasks_before: u64,
     pub(super) markers_before: u64,
     pub(super) tasks_after: u64,
     pub(super) markers_after: u64,
-    /// When its reply came.
+    /// When it answered again.
     pub(super) at: Timestamp,
 }
 
@@ -68,33 +69,27 @@ impl Stage {
         Ok(answers?.iter().sum())
     }
 
-    /// Empties Redis, and proves it: counts and FLUSHALL are one transaction.
-    pub(super) fn flush(&self) -> Result<Flush, Trouble> {
-        let markers = QUEUES.map(|queue| format!("outbox:m:{{{queue}}}"));
-        let count = || -> Result<(), Trouble> {
-            for queue in QUEUES {
-                self.redis.cmd(["LLEN", queue])?;
-            }
-            for marker in &markers {
-                self.redis.cmd(["EXISTS", marker])?;
-            }
-            Ok(())
-        };
-        self.redis.cmd(["MULTI"])?;
-        count()?;
-        self.redis.cmd(["FLUSHALL"])?;
-        count()?;
-        let reply = self.redis.cmd(["EXEC"])?;
+    /// Kills Redis and starts it again without its data, as a server without persistence comes back; and proves it.
+    pub(super) fn lose_redis(&self) -> Result<Loss, Trouble> {
+        let (tasks_before, markers_before) = (self.standing()?, self.markers()?);
+        self.redis.kill();
+        let data = self.redis.data();
+        let removed = fs::remove_dir_all(data.join("appendonlydir")).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        });
+        removed.map_err(|error| Trouble::failed(format!("{} cannot be emptied: {error}", data.display())))?;
+        self.redis.start_again()?;
         let at = Timestamp::now();
-        let sum = |from: usize| reply.items().iter().skip(from).take(QUEUES.len()).map(whole).sum();
-        let half = 2 * QUEUES.len() + 1;
-        Ok(Flush {
-            tasks_before: sum(0),
-            markers_before: sum(QUEUES.len()),
-            tasks_after: sum(half),
-            markers_after: sum(half + QUEUES.len()),
-            at,
-        })
+        Ok(Loss { tasks_before, markers_before, tasks_after: self.standing()?, markers_after: self.markers()?, at })
+    }
+
+    /// How many of the relay's markers stand in Redis.
+    fn markers(&self) -> Result<u64, Trouble> {
+        let markers = QUEUES.map(|queue| format!("outbox:m:{{{queue}}}"));
+        let answers: Result<Vec<u64>, Trouble> =
+            markers.iter().map(|marker| Ok(whole(&self.redis.cmd(["EXISTS", marker])?))).collect();
+        Ok(answers?.iter().sum())
     }
 
     /// Fails if something has ended that should be running.

@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::DemoArgs;
 use super::progress::{Progress, many, thousands};
-use super::relay::HORIZON_SECONDS;
+use super::relay::GRACE_SECONDS;
 use super::report::{Orders, RedisLoss, RedisRestart, RelayKill, Report, Tasks};
 use super::shop::CLIENTS;
-use super::stage::{Flush, Stage};
+use super::stage::{Loss, Stage};
 use super::trouble::Trouble;
 use super::watch::Story;
 use super::worker::{QUEUES, Worker, find_celery};
@@ -22,12 +23,10 @@ const SLOWEST_PER_SECOND: u64 = 100;
 const LOAD_SECONDS: u64 = 10;
 /// How long the worker is kept busy while Redis is killed.
 const BUSY_AT_RESTART: u64 = 2;
-/// How long it is kept busy around the FLUSHALL.
-const BUSY_AT_FLUSH: u64 = 3;
-/// The most orders that the FLUSHALL hits.
-const FLUSHED_ORDERS: u64 = 200;
-/// They must be in Redis within this time: later, the first of them could be older than the relay's horizon.
-const FLUSH_WITHIN: Duration = Duration::from_secs(HORIZON_SECONDS / 2);
+/// How long it is kept busy before Redis loses everything.
+const BUSY_AT_LOSS: u64 = 3;
+/// The most orders whose tasks are to stand in Redis then.
+const LOST_ORDERS: u64 = 200;
 
 /// Plays it from the beginning to the report, and ends everything that it started.
 pub(super) fn tell(args: &DemoArgs, runtime: &Handle, stop: &CancellationToken) -> Result<Report, Trouble> {
@@ -68,18 +67,19 @@ fn play(args: &DemoArgs, sandbox: &Sandbox, runtime: &Handle, stop: &Cancellatio
     let worker = if celery.is_some() { "a Celery worker" } else { "a consumer" };
     progress.step(&format!("Start PostgreSQL, Redis, the relay and {worker}"));
     let stage = Stage::start(sandbox, celery.as_deref(), runtime)?;
-    let flushed = (args.orders / 5).min(FLUSHED_ORDERS);
+    let lost = (args.orders / 5).min(LOST_ORDERS);
+    let meanwhile = args.orders / 10;
     // The two tasks that keep the worker busy come from orders, too.
-    let stream = args.orders - flushed - 2;
+    let stream = args.orders - lost - meanwhile - 2;
     let rate = SLOWEST_PER_SECOND.max(stream / LOAD_SECONDS);
     let mut story = Story { stage, runtime, stop, progress, load: None, due: 0, rate, stream, orders: args.orders };
     story.started()?;
     story.place()?;
     let relay_kill = story.kill_the_relay()?;
     let redis_restart = story.restart_redis()?;
-    let (flush, mut redis_loss) = story.empty_redis(flushed)?;
-    story.finish(&flush, &mut redis_loss)?;
-    story.report(&flush, (relay_kill, redis_restart, redis_loss))
+    let (loss, mut redis_loss) = story.lose_redis(lost, meanwhile)?;
+    story.finish(&loss, &mut redis_loss)?;
+    story.report(&loss, (relay_kill, redis_restart, redis_loss))
 }
 
 impl Story<'_> {
@@ -158,6 +158,7 @@ impl Story<'_> {
         self.until_placed(before + orders / 2)?;
         let orders_meanwhile = self.stage.shop.placed() - before;
         self.stage.redis.start_again()?;
+        let at = Timestamp::now();
         let tasks_after = self.stage.standing()?;
         self.progress.told(&format!(
             "killed with {} in its queues, {} placed meanwhile, back with {}",
@@ -168,16 +169,15 @@ impl Story<'_> {
         self.until_placed(self.due)?;
         self.until_executed(self.stage.shop.committed())?;
         self.progress.told("relay and worker have connected again; all tasks so far are executed");
-        Ok(RedisRestart { tasks_before, tasks_after, orders_meanwhile })
+        Ok(RedisRestart { tasks_before, tasks_after, orders_meanwhile, at })
     }
 
-    /// Step 5: Redis loses everything.
-    fn empty_redis(&mut self, orders: u64) -> Result<(Flush, RedisLoss), Trouble> {
-        self.progress.step("Lose everything in Redis: FLUSHALL");
+    /// Step 5: Redis loses everything, in the middle of the load.
+    fn lose_redis(&mut self, orders: u64, meanwhile: u64) -> Result<(Loss, RedisLoss), Trouble> {
+        self.progress.step("Kill Redis and start it again without its data; orders go on");
         let losses_earlier = self.stage.relay.count("queue.loss");
-        self.keep_busy(BUSY_AT_FLUSH)?;
+        self.keep_busy(BUSY_AT_LOSS)?;
         let executed = self.stage.ledger.tasks();
-        let begun = Instant::now();
         self.load(orders, Duration::ZERO);
         self.until_placed(self.due)?;
         let wanted = self.stage.shop.committed() - executed;
@@ -185,56 +185,60 @@ impl Story<'_> {
             stage.ledger.read();
             Ok(stage.standing()? + (stage.ledger.tasks() - executed) >= wanted)
         })?;
-        if begun.elapsed() > FLUSH_WITHIN || self.stage.standing()? == 0 {
+        let before = self.stage.shop.placed();
+        self.orders_come_in(meanwhile);
+        let loss = self.stage.lose_redis()?;
+        if loss.tasks_before == 0 || loss.tasks_after >= loss.tasks_before {
             return Err(Trouble::failed(format!(
-                "This machine is too slow or too busy for the last step: the tasks of {} were to stand in Redis within \
-                 {} s; try --orders {}",
-                many(orders, "order"),
-                FLUSH_WITHIN.as_secs(),
+                "This machine is too slow or too busy for the last step: {} stood in Redis before, {} after; try --orders {}",
+                many(loss.tasks_before, "task"),
+                loss.tasks_after,
                 self.orders / 2
             )));
         }
-        let flush = self.stage.flush()?;
-        if flush.tasks_after + flush.markers_after > 0 {
-            return Err(Trouble::failed("FLUSHALL left something in Redis; does somebody else use it?"));
-        }
         self.progress.told(&format!(
             "before: {} and {} of the relay in Redis; after: {} and {}",
-            many(flush.tasks_before, "task"),
-            many(flush.markers_before, "marker"),
-            flush.tasks_after,
-            flush.markers_after
+            many(loss.tasks_before, "task"),
+            many(loss.markers_before, "marker"),
+            loss.tasks_after,
+            loss.markers_after
         ));
-        let loss = RedisLoss {
-            tasks_before: flush.tasks_before,
-            tasks_after: flush.tasks_after,
-            markers_before: flush.markers_before,
-            markers_after: flush.markers_after,
+        self.until_placed(self.due)?;
+        let report = RedisLoss {
+            orders_meanwhile: self.stage.shop.placed() - before,
+            tasks_before: loss.tasks_before,
+            tasks_after: loss.tasks_after,
+            markers_before: loss.markers_before,
+            markers_after: loss.markers_after,
             losses_earlier,
             ..RedisLoss::default()
         };
-        Ok((flush, loss))
+        Ok((loss, report))
     }
 
     /// The end of step 5 and step 6: the loss is noticed, put back, and everything is executed.
-    fn finish(&mut self, flush: &Flush, loss: &mut RedisLoss) -> Result<(), Trouble> {
+    fn finish(&mut self, loss: &Loss, report: &mut RedisLoss) -> Result<(), Trouble> {
         let queues = u64::try_from(QUEUES.len()).unwrap_or(u64::MAX);
-        self.wait("the relay to notice the loss of every queue", |stage| Ok(stage.relay.losses(flush.at).0 >= queues))?;
-        let (losses_seen, noticed) = self.stage.relay.losses(flush.at);
-        loss.losses = losses_seen;
-        loss.noticed_seconds = noticed;
+        self.wait("the relay to notice the loss of every queue", |stage| Ok(stage.relay.losses(loss.at).0 >= queues))?;
+        let (losses_seen, noticed) = self.stage.relay.losses(loss.at);
+        report.losses = losses_seen;
+        report.noticed_seconds = noticed;
         self.progress.told(&format!(
-            "the relay noticed after {noticed:.1} s; it sends again what it sent in the last {HORIZON_SECONDS} s, executed"
+            "the relay noticed after {noticed:.1} s; it sends again what nothing proves consumed: a task that was"
         ));
-        self.progress.told("or not: this is relay.replay_horizon, by default 15min, short here to repeat little");
-        self.wait("everything to be sent again", |stage| Ok(stage.relay.put_back(flush.at).is_some()))?;
-        loss.put_back_seconds = self.stage.relay.put_back(flush.at).unwrap_or_default();
-        self.progress.told(&format!("everything was back in Redis {:.1} s after the FLUSHALL", loss.put_back_seconds));
+        self.progress.told(&format!(
+            "executed less than {GRACE_SECONDS} s before runs twice (confirm_grace, by default 60s, short here)"
+        ));
+        self.wait("everything to be sent again", |stage| Ok(stage.relay.recovered(loss.at).is_some()))?;
+        report.put_back_seconds = self.stage.relay.recovered(loss.at).unwrap_or_default();
+        self.progress.told(&format!("everything was back in Redis {:.1} s after its return", report.put_back_seconds));
         self.progress.step("Wait until every committed task is executed and the queues are empty");
         let committed = self.stage.shop.committed();
         // What is missing in the end is for the report to tell.
         let _stalled = self.while_it_moves(|stage| Ok(stage.ledger.tasks() >= committed && stage.standing()? == 0))?;
-        self.settle()
+        self.settle()?;
+        report.incidents = self.stage.relay.incidents()?;
+        Ok(())
     }
 
     /// The last message was taken from its queue a moment ago: waits until its execution is written down, too.
@@ -252,12 +256,13 @@ impl Story<'_> {
 
     fn report(
         mut self,
-        flush: &Flush,
+        loss: &Loss,
         (relay_kill, redis_restart, redis_loss): (RelayKill, RedisRestart, RedisLoss),
     ) -> Result<Report, Trouble> {
         let committed = self.runtime.block_on(self.stage.shop.tasks())?;
         self.stage.ledger.read();
-        let tasks = Tasks::count(&committed, &self.stage.ledger, flush.at.as_duration().as_secs_f64());
+        let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
+        let tasks = Tasks::count(&committed, &self.stage.ledger, seconds(redis_restart.at), seconds(loss.at));
         let shop = &self.stage.shop;
         let orders = Orders { placed: shop.placed(), committed: shop.committed(), rolled_back: shop.rolled_back() };
         let told = format!("{} of {} executed", thousands(tasks.executed), many(tasks.committed, "committed task"));

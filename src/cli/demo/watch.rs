@@ -26,7 +26,7 @@ pub(super) struct Story<'a> {
     pub(super) due: u64,
     /// Orders per second.
     pub(super) rate: u64,
-    /// Orders that come in at this rate: all but those that the FLUSHALL hits.
+    /// Orders that come in at this rate: all but those of the step that loses everything.
     pub(super) stream: u64,
     /// All of them.
     pub(super) orders: u64,
