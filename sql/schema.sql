@@ -328,7 +328,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_known_in_log()
 --   returns TABLE(queue text); sql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
 
--- function outbox_log(p_queue text, p_after bigint, p_upto bigint, p_snap pg_snapshot)
+-- function outbox_log(p_queue text, p_after bigint, p_upto bigint, p_since xid8, p_tip bigint, p_seen pg_snapshot, p_snap pg_snapshot)
 --   returns SETOF outbox; sql, stable
 
 -- function outbox_lost(p_queue text, p_tenure uuid, k outbox_checkpoint, p_cause text, p_trusted bigint, p_done bigint, p_newest bigint, p_consumed bigint, p_evidence jsonb)
@@ -367,7 +367,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_plan_ids(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
 --   returns text; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
 
--- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint, OUT status text, OUT at timestamp with time zone, OUT rows integer, OUT after bigint, OUT upto bigint, OUT snap pg_snapshot)
+-- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint, OUT status text, OUT at timestamp with time zone, OUT rows integer, OUT after bigint, OUT upto bigint, OUT since xid8, OUT snap pg_snapshot)
 --   returns record; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_put(queue text, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, deliver_at timestamp with time zone, expires_at timestamp with time zone, priority integer, dedupe_key text, task_id uuid)
@@ -505,7 +505,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_in_log(text,bigint)
 -- outbox_relay may execute function outbox_keep_outstanding(integer)
 -- outbox_relay may execute function outbox_known_in_log()
--- outbox_relay may execute function outbox_log(text,bigint,bigint,pg_snapshot)
+-- outbox_relay may execute function outbox_log(text,bigint,bigint,xid8,bigint,pg_snapshot,pg_snapshot)
 -- outbox_relay may execute function outbox_lost(text,uuid,outbox_checkpoint,text,bigint,bigint,bigint,bigint,jsonb)
 -- outbox_relay may execute function outbox_mark(text[],uuid[],bigint[])
 -- outbox_relay may execute function outbox_move(text,boolean)

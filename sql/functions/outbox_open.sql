@@ -3,7 +3,7 @@
 -- `seen` and `position` are the marker that the relay observed (NULL: none, or not one of ours); `confirm` is observe,
 -- receipt or none. Under the queue's lock, every older tenure is closed with cap = the newest ledger number, the new one
 -- is inserted, and the answer is
---   status     opened | again | paused | moved | suspended
+--   status     opened | again | foreign | paused | moved | suspended
 --   trusted    the position from which batches are sent again
 --   done       no batch at or below needs its messages again (never below trusted): it is consumed, or, where that is not
 --              tracked, was dispatched longer than `horizon` ago, and has stayed so
@@ -15,7 +15,7 @@
 --   incidents  how many of the queue's incidents are open
 --   checkpoint the number of the newest checkpoint
 --   facts      what was seen of Redis beside the messages when consumption was last confirmed
--- `again` writes nothing: a checkpoint says more than the marker does, and it may have been written after the marker was
+-- `foreign` writes nothing: see outbox_identity, whose sentence comes as the cause. `again` writes nothing: a checkpoint says more than the marker does, and it may have been written after the marker was
 -- observed, by a relay that has moved the marker on since. Observe anew and call again with `looked` = its number.
 -- `moved` writes nothing: the queue's destination is another one than its last, and the last one is not known to have
 -- reached the newest batch: an operator decides (`outboxd queue move`). A queue that has moved starts at its new
@@ -52,6 +52,12 @@ begin
     perform set_config('synchronous_commit', 'on', true);
   end if;
   perform set_config('lock_timeout', '5s', true);
+  cause := outbox_identity();
+  if cause is not null then
+    status := 'foreign';
+    return next;
+    return;
+  end if;
   insert into outbox_queue (queue) values (p_queue) on conflict do nothing;
   select * into q from outbox_queue o where o.queue = p_queue for update;
   if q.paused then

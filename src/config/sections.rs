@@ -101,6 +101,9 @@ pub struct RedisSettings {
     pub response_timeout: Period,
     /// The stream that workers write receipts to: fields `task_id`, and after a failure `error_class` and `error`.
     pub receipts: String,
+    /// Nothing more is published while the server has used so much of its `maxmemory`, in percent; 100: until it refuses.
+    #[schemars(range(min = 1, max = 100))]
+    pub memory_percent: u8,
 }
 
 impl Default for RedisSettings {
@@ -111,6 +114,7 @@ impl Default for RedisSettings {
             connect_timeout: Period::from_secs(2),
             response_timeout: Period::from_secs(3),
             receipts: "outbox:receipts".to_owned(),
+            memory_percent: 95,
         }
     }
 }

@@ -127,6 +127,8 @@ pub enum Opening {
     /// A checkpoint of this number says more than the marker does, and may be younger than the observation; nothing was
     /// written. Observe anew.
     Again(Option<i64>),
+    /// The stored transaction ids are another database's, which the sentence says; nothing was written.
+    Foreign(String),
     /// An operator paused the queue; nothing was written.
     Paused,
     /// Again and again the marker was one that this database never wrote: the queue is paused now.

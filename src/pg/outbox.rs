@@ -157,6 +157,7 @@ impl Outbox {
                 facts: row.get(9),
             })),
             "again" => Ok(Opening::Again(row.get(8))),
+            "foreign" => Ok(Opening::Foreign(row.get(4))),
             "paused" => Ok(Opening::Paused),
             "moved" => Ok(Opening::Moved),
             "suspended" => Ok(Opening::Suspended),

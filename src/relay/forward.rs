@@ -110,7 +110,7 @@ impl<'a> Forward<'a> {
                 }
             }
             let kind = if self.stopping() { None } else { self.next() };
-            let room = self.window.room(ready.as_ref().map_or(0, |parcel| parcel.pushes.len()));
+            let room = self.room(ready.as_ref().map_or(0, |parcel| parcel.pushes.len()));
             if ready.is_none() && room == 0 {
                 self.wait_for_room().await?;
                 continue;
@@ -164,7 +164,7 @@ impl<'a> Forward<'a> {
                 Fault::retry("postgres_ledger", format!("queue {queue:?}: the ledger has no batch {batch} any more"))
             })?;
             let parcel = encode(&self.route.format, &rows);
-            while !self.window.fits(parcel.pushes.len()) {
+            while self.is_tight() || !self.window.fits(parcel.pushes.len()) {
                 self.wait_for_room().await?;
                 if let Some(left) = self.leaving() {
                     return Ok(Some(left));
@@ -263,6 +263,16 @@ impl<'a> Forward<'a> {
         Ok(())
     }
 
+    /// How many messages may be planned while `under_way` are.
+    fn room(&self, under_way: usize) -> u64 {
+        if self.is_tight() { 0 } else { self.window.room(under_way) }
+    }
+
+    /// Whether the server is about to run out of memory.
+    fn is_tight(&self) -> bool {
+        self.lane.shared.targets.is_tight(&self.route.settings.redis)
+    }
+
     async fn wait_for_room(&mut self) -> Result<(), Fault> {
         self.lane.says(QueueState::Full);
         let pause = self.window.pause();
@@ -275,7 +285,7 @@ impl<'a> Forward<'a> {
         }
         self.window.look(self.route, self.link).await?;
         self.lane.shared.metrics.queue_depth(&self.lane.queue, self.window.depth());
-        if self.window.room(0) > 0 {
+        if self.room(0) > 0 {
             self.lane.says(QueueState::Open);
         }
         Ok(())

@@ -63,7 +63,8 @@ impl Lane {
                 Ok(Left::Stopping) => break,
                 Ok(Left::Changed) => called = true,
                 Ok(Left::Gone) => self.news().await,
-                Err(Fault::Halt(reason)) => {
+                // What Postgres refuses it refuses to every queue, and the wake loop says so; this one goes on when it does.
+                Err(Fault::Halt(reason)) if reason.origin != Origin::Postgres => {
                     let fault = Fault::Halt(reason);
                     self.halted(&fault).await;
                     called = !self.shared.stop.is_cancelled();

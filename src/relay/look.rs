@@ -101,6 +101,10 @@ impl Looks {
         let look = of_redis(broker::look(&link, &spots).await)?;
         let mut unsaid = None;
         let incarnation = look.server.incarnation.to_string();
+        let target = &first.route.settings.redis;
+        if let Some(settings) = self.shared.config().redis.get(target) {
+            self.shared.targets.uses(target, &look.server, settings.memory_percent);
+        }
         for (subject, found) in subjects.iter().zip(look.markers) {
             match found {
                 // A server that is loading says so at every marker: nothing is known of any.

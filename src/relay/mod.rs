@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Doorbell};
-use crate::fault::Fault;
+use crate::fault::{Fault, Origin};
 use crate::pg::{Connector, Outbox};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -123,15 +123,14 @@ async fn finish(shared: &Shared, lanes: &TaskTracker, chores: &TaskTracker) {
 
 /// Refuses a database whose stored transaction ids are another's.
 fn foreign_ids(wrong: Option<&str>) -> Result<(), Fault> {
-    match wrong {
-        None => Ok(()),
-        Some(what) => Err(Fault::halt(
-            "postgres_identity",
-            format!(
-                "{what}. Relaying would pass rows by or send them twice; run `outboxd repair` against this database first"
-            ),
-        )),
-    }
+    wrong.map_or(Ok(()), |wrong| Err(foreign(wrong)))
+}
+
+fn foreign(wrong: &str) -> Fault {
+    let message = format!(
+        "{wrong}. Relaying would pass rows by or send them twice; run `outboxd repair` against this database first"
+    );
+    Fault::halt("postgres_identity", message).of(Origin::Postgres)
 }
 
 /// Asked again at every new session: a database may be replaced while the relay runs.

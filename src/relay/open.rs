@@ -62,6 +62,7 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
                 return Ok(None);
             }
             Opening::Moved => return Err(moved(route)),
+            Opening::Foreign(wrong) => return Err(super::foreign(&wrong)),
         };
         failpoint::hit("open.committed");
         let marker = Marker { tenure: token, position: ledger.trusted };
@@ -113,6 +114,15 @@ fn report(shared: &Shared, queue: &str, seen: Option<Marker>, ledger: &pg::Opene
             newest = ledger.newest,
             scheduled = ledger.scheduled,
             "Redis has lost tasks of this queue; they are sent again"
+        );
+    }
+    if ledger.cause == Cause::Adopted && ledger.trusted > 0 {
+        tracing::warn!(
+            event = "queue.adopted",
+            queue,
+            after = ledger.trusted,
+            "the queue goes on at another destination after that batch; if the one before has lost tasks, move it back or \
+             run `outboxd replay start`"
         );
     }
     tracing::info!(

@@ -1,7 +1,7 @@
 //! What every stage of the relay may know: the configuration, the servers, and what the lanes say of themselves.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -61,7 +61,12 @@ pub(crate) struct Targets {
     known: Mutex<HashMap<String, (crate::config::RedisSettings, Target)>>,
     /// Those that are down, and whether it is writing that fails.
     down: Mutex<HashMap<String, bool>>,
+    /// Those that are about to run out of memory.
+    tight: Mutex<HashSet<String>>,
 }
+
+/// A server that was tight must come down by so many percent of its memory before tasks flow again.
+const SLACK_PERCENT: u64 = 3;
 
 /// Classes of servers that answer and refuse to store anything: a look succeeds all the same.
 const REFUSES_WRITES: [&str; 4] = ["oom", "readonly", "misconf", "noreplicas"];
@@ -115,6 +120,28 @@ impl Targets {
         metrics.redis_up(name, true);
         if lock(&self.down).remove(name).is_some() {
             tracing::info!(event = "redis.up", redis = name, "Redis can be used again");
+        }
+    }
+
+    /// Whether tasks wait because the server is about to run out of memory: what it refuses cannot be told from what it
+    /// drops by a policy, and other clients need some, too.
+    pub(crate) fn is_tight(&self, name: &str) -> bool {
+        lock(&self.tight).contains(name)
+    }
+
+    /// So much memory does it use; says when tasks begin to wait for that, and when they no longer do.
+    pub(crate) fn uses(&self, name: &str, server: &crate::broker::Server, percent: u8) {
+        let mut tight = lock(&self.tight);
+        let (used, max) = (server.used_memory, server.maxmemory);
+        let over = |percent: u64| max > 0 && used.saturating_mul(100) >= max.saturating_mul(percent);
+        let percent = u64::from(percent);
+        if percent < 100 && over(percent) {
+            if tight.insert(name.to_owned()) {
+                tracing::warn!(event = "redis.tight", redis = name, used, maxmemory = max, percent,
+                    "Redis is about to run out of memory; tasks wait in Postgres (redis.NAME.memory_percent)");
+            }
+        } else if !over(percent.saturating_sub(SLACK_PERCENT)) && tight.remove(name) {
+            tracing::info!(event = "redis.roomy", redis = name, used, maxmemory = max, "Redis has memory again");
         }
     }
 

@@ -152,3 +152,31 @@ async fn two_relays_do_not_fight_over_a_full_queue() {
     said(&relays[1 - owner], "queue.opened", 1).await;
     assert!(relays[1 - owner].stop().success());
 }
+
+#[tokio::test]
+async fn tasks_wait_while_a_server_has_nearly_no_memory_left_and_flow_when_it_has() {
+    let fixture = Fixture::new();
+    let redis = &fixture.redis;
+    let mut relay = start(&fixture, "").await;
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit(1).await;
+    writer.exact(redis).await;
+    let used: u64 = redis.info("used_memory").unwrap().unwrap().parse().unwrap();
+    // Enough for what is to come, so that the server itself would not refuse it.
+    redis.cmd(["CONFIG", "SET", "maxmemory", &(used * 100 / 99).to_string()]).unwrap();
+    relay.wait_event("redis.tight", |_| true, SOON).await;
+    writer.commit(5).await;
+    said(&relay, "redis.tight", 1).await;
+    let client = fixture.database.connect().await;
+    let looked = eventually(SOON, || async {
+        let metric = client.query_one("select clock_timestamp() > max(created_at) + interval '1 s' from outbox", &[]).await;
+        metric.unwrap().get::<_, bool>(0)
+    });
+    assert!(looked.await);
+    assert_eq!(length(redis, "jobs"), 1, "nothing was published meanwhile");
+    redis.cmd(["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    relay.wait_event("redis.roomy", |_| true, SOON).await;
+    writer.exact(redis).await;
+    assert_eq!(count(&relay, "queue.retry"), 0, "the server never refused anything");
+    assert!(relay.stop().success());
+}

@@ -16,6 +16,7 @@ const ORDERS: &str = include_str!("../../../sql/demo/orders.sql");
 const PLACE_ORDER: &str = include_str!("../../../sql/demo/place_order.sql");
 const PLACE: &str = include_str!("../../../sql/demo/place.sql");
 const COMMITTED: &str = include_str!("../../../sql/demo/committed.sql");
+const CONSUMED: &str = include_str!("../../../sql/demo/consumed.sql");
 const VERSION: &str = include_str!("../../../sql/demo/version.sql");
 
 /// How many orders are placed at the same time.
@@ -94,6 +95,12 @@ impl Shop {
     pub(super) async fn tasks(&self) -> Result<HashSet<Uuid>, Trouble> {
         let rows = self.database.statement("demo/committed", COMMITTED, &[]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Whether the relay has written down that everything it published was consumed.
+    pub(super) async fn all_consumed(&self) -> Result<bool, Trouble> {
+        let rows = self.database.statement("demo/consumed", CONSUMED, &[]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 
     /// Orders whose transaction has ended, one way or the other.

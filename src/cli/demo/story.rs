@@ -169,6 +169,9 @@ impl Story<'_> {
         self.until_placed(self.due)?;
         self.until_executed(self.stage.shop.committed())?;
         self.progress.told("relay and worker have connected again; all tasks so far are executed");
+        let runtime = self.runtime.clone();
+        self.wait("the relay to see what was consumed", |stage| runtime.block_on(stage.shop.all_consumed()))?;
+        self.progress.told("the relay has seen that they were, and has written it down in PostgreSQL");
         Ok(RedisRestart { tasks_before, tasks_after, orders_meanwhile, at })
     }
 
@@ -227,7 +230,7 @@ impl Story<'_> {
             "the relay noticed after {noticed:.1} s; it sends again what nothing proves consumed: a task that was"
         ));
         self.progress.told(&format!(
-            "executed less than {GRACE_SECONDS} s before runs twice (confirm_grace, by default 60s, short here)"
+            "executed less than some {GRACE_SECONDS} s before runs twice (confirm_grace: 60s by default, short here)"
         ));
         self.wait("everything to be sent again", |stage| Ok(stage.relay.recovered(loss.at).is_some()))?;
         report.put_back_seconds = self.stage.relay.recovered(loss.at).unwrap_or_default();
