@@ -2,7 +2,7 @@
 //!
 //! `make bench` prints a report in Markdown. Everything is a ratio within this one run: absolute figures are the
 //! machine's. `OUTBOXD_BENCH_ROWS`, `OUTBOXD_BENCH_SECONDS` and `OUTBOXD_BENCH_ROUNDS` make it shorter or longer, and
-//! `OUTBOXD_BENCH_ONLY=drain|latency|commits` runs one part.
+//! `OUTBOXD_BENCH_ONLY=drain|latency|commits|losses` runs one part.
 #![expect(clippy::print_stdout, reason = "the report is the product")]
 #![expect(unreachable_pub, reason = "everything here is one program; `pub` says that another module uses it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot measure ends there")]
@@ -16,6 +16,7 @@
 mod commits;
 mod drain;
 mod latency;
+mod losses;
 mod stage;
 
 use std::io::Write;
@@ -39,6 +40,9 @@ fn main() {
         }
         if wanted("latency") {
             println!("{}", latency::run(&stage).await);
+        }
+        if wanted("losses") {
+            println!("{}", losses::run(&stage).await);
         }
         if wanted("commits") {
             println!("{}", commits::run(&stage).await);

@@ -102,6 +102,11 @@ impl Stage {
 }
 
 impl Relay {
+    /// Everything it has said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.process.log()).unwrap_or_default()
+    }
+
     /// A line of `/proc/PID/status` in MB.
     pub fn memory(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();

@@ -27,7 +27,10 @@ begin
                                      and h.cancelled_at is null and h.incident is null limit 100000) x),
            (select count(*) from (select from outbox_dead d where d.queue = k.queue limit 100000) x),
            b.batch, p.position, k.paused, k.reason, k.stopped_reason, k.stopped_by, k.stopped_at, b.relay,
-           p.consumed, cardinality(p.outstanding), case when p.consumed is not null then p.at end,
+           p.consumed, cardinality(p.outstanding),
+           (select c.at from outbox_checkpoint c
+             where c.queue = k.queue and c.consumed is not null and c.evidence <> 'marker'
+             order by c.checkpoint desc limit 1),
            (select count(*) from outbox_incident i
              where i.queue = k.queue and i.recovered_at is null and i.cancelled_at is null)
       from outbox_queue k

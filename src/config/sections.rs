@@ -139,7 +139,8 @@ pub struct RelaySettings {
     pub idle_look: Period,
     /// How long a relay without rows stays awake before it asks for the doorbell.
     pub linger: Period,
-    /// After a loss, everything that was dispatched within this time is sent again.
+    /// Where consumption is not tracked (`confirm = "none"`), what was dispatched within this time is sent again after a
+    /// loss.
     pub replay_horizon: Period,
     /// The wait between noticing a loss and sending again: live workers still run what they prefetched.
     pub replay_settle: Period,
@@ -176,9 +177,9 @@ impl Default for RelaySettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionSettings {
-    /// Rows stay at least this long after they were dispatched; never below `relay.replay_horizon`.
+    /// Rows stay at least this long after they were done (consumed, or dispatched where that is not tracked); never below `relay.replay_horizon`.
     pub min: Period,
-    /// Rows that are still open after this time move out of the log, to the held or the dead rows.
+    /// Rows that are still open after this time move out of the log, to the held rows.
     pub max: Period,
     /// Producers move to the next segment of the log once the current one is this large.
     pub segment_size: Size,

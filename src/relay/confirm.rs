@@ -17,8 +17,9 @@ use super::absence::Absence;
 use super::route::Route;
 use super::rules::{self, Accepted};
 use super::shared::{Hold, Post, Shared, of_redis};
+use super::track::{Track, is_lasting, rows_of, since_stored, stored};
 use crate::batch::Marker;
-use crate::broker::evidence::{Break, Facts, judge, unsafe_policy};
+use crate::broker::evidence::{Break, judge, unsafe_policy};
 use crate::broker::{self, Link, Present, Snapshot, SnapshotAsk};
 use crate::config::{Confirm, FormatName};
 use crate::fault::Fault;
@@ -41,21 +42,6 @@ struct Subject {
     route: Route,
     post: Arc<Post>,
     hold: Arc<Hold>,
-}
-
-/// What is remembered of a queue under one tenure.
-#[derive(Default)]
-struct Track {
-    token: Uuid,
-    /// The last look, and how many messages the lane had pushed then.
-    before: Option<(Facts, u64)>,
-    /// Absence cannot be believed until this has ended; then what is absent is sent again.
-    doubt: Option<Break>,
-    absence: Absence,
-    /// The checkpoint that was written last: position, consumed, outstanding.
-    written: Option<(i64, i64, Vec<i64>)>,
-    /// Until when only evidence is looked at, not the messages.
-    rests: Option<Instant>,
 }
 
 type Tracks = HashMap<String, Track>;
@@ -113,7 +99,8 @@ impl Confirms {
             self.recovered(subject).await;
             let track = tracks.entry(subject.queue.clone()).or_default();
             if track.token != subject.hold.token {
-                *track = Track { token: subject.hold.token, before: None, ..Track::default() };
+                let patience = std::mem::take(&mut track.patience);
+                *track = Track { token: subject.hold.token, patience, ..Track::default() };
             }
             if let Err(fault) = self.look(subject, track, &mut link).await {
                 let reason = fault.reason();
@@ -187,7 +174,12 @@ impl Confirms {
         let rows = rows_of(&now.present);
         if let Some(doubt) = track.doubt.clone() {
             let absent_known = rows.is_some() || subject.route.settings.confirm == Confirm::None;
-            return if absent_known { self.settle(subject, track, marker, rows, Some(&doubt)).await } else { Ok(()) };
+            if !absent_known || !track.patience.allows(Instant::now()) {
+                return Ok(());
+            }
+            self.settle(subject, track, marker, rows, Some(&doubt)).await?;
+            track.patience.spent(Instant::now());
+            return Ok(());
         }
         if resting {
             return Ok(());
@@ -307,8 +299,10 @@ impl Confirms {
         rows: Option<(&[i64], &[Option<Uuid>])>,
     ) -> Result<(), Fault> {
         let timeout = subject.route.settings.receipt_timeout.get();
-        let present = rows.map(|(present, _)| present);
-        let Some(found) = self.shared.outbox.confirm_receipts(&subject.queue, marker, present, timeout).await? else {
+        // A receipt is overdue when its task has been absent for that long, not when it was planned that long ago.
+        let seen = rows.and_then(|(present, _)| track.absence.look(Instant::now(), marker.position, present, timeout));
+        let seen = seen.as_ref().map(|(_, seen)| seen.as_slice());
+        let Some(found) = self.shared.outbox.confirm_receipts(&subject.queue, marker, seen, timeout).await? else {
             return Ok(());
         };
         self.shared.metrics.confirm(&subject.queue, "confirmed");
@@ -339,46 +333,4 @@ impl Confirms {
             Err(fault) => tracing::debug!(event = "incident.unwritten", queue = subject.queue, reason = %fault),
         }
     }
-}
-
-impl Track {
-    /// Whether everything up to there is consumed: then there is nothing to learn, and nothing to lose.
-    fn is_settled(&self, position: i64) -> bool {
-        self.doubt.is_none()
-            && self.written.as_ref().is_some_and(|(at, consumed, rows)| {
-                *at == position && *consumed == position && rows.is_empty()
-            })
-    }
-}
-
-/// The rows that stand in Redis, if that is known.
-fn rows_of(present: &Present) -> Option<(&[i64], &[Option<Uuid>])> {
-    match present {
-        Present::Rows { ids, task_ids, unknown: 0, .. } => Some((ids, task_ids)),
-        Present::Rows { .. } | Present::TooMany(_) => None,
-    }
-}
-
-/// Whether the cause is still there: then nothing is gone yet, and sending again would not help.
-fn is_lasting(broken: &Break) -> bool {
-    matches!(broken, Break::WrongType { .. } | Break::Expires { .. } | Break::Policy(_))
-}
-
-/// What a later relay compares with.
-fn stored(facts: &Facts) -> String {
-    serde_json::json!({
-        "incarnation": facts.server.incarnation.to_string(),
-        "evicted_keys": facts.server.evicted_keys,
-    })
-    .to_string()
-}
-
-/// Whether the server dropped keys since the checkpoint, which may be another relay's.
-fn since_stored(stored: Option<&str>, now: &Facts) -> Option<Break> {
-    let stored: serde_json::Value = serde_json::from_str(stored?).ok()?;
-    if stored.get("incarnation")?.as_str()? != now.server.incarnation.to_string() {
-        return None;
-    }
-    let evicted = now.server.evicted_keys.saturating_sub(stored.get("evicted_keys")?.as_u64()?);
-    (evicted > 0 && !now.server.maxmemory_policy.starts_with("volatile")).then_some(Break::Evicted(evicted))
 }

@@ -182,8 +182,16 @@ impl Lane {
         self.shared.metrics.failed(&self.queue, reason.class);
         tracing::info!(event = "queue.retry", queue = self.queue, class = reason.class, reason = %reason.message,
             after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        let back = async {
+            match reason.origin {
+                Origin::Redis => self.shared.targets.back.notified().await,
+                Origin::Postgres => self.shared.back.notified().await,
+                Origin::Relay => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = back => {}
             () = self.shared.stop.cancelled() => {}
         }
     }

@@ -26,6 +26,7 @@ mod rotate;
 mod route;
 pub mod rules;
 mod shared;
+mod track;
 mod wake;
 mod window;
 
@@ -81,6 +82,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
         targets: Targets::default(),
         board: Board::default(),
         kick: Notify::new(),
+        back: Notify::new(),
         stop: parts.stop,
     });
     let hints = Arc::new(Hints::default());

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) board: Board,
     /// Wakes the wake loop.
     pub(crate) kick: Notify,
+    /// Rung when Postgres is back.
+    pub(crate) back: Notify,
     /// Ends everything in good order.
     pub(crate) stop: CancellationToken,
 }
@@ -63,6 +65,8 @@ pub(crate) struct Targets {
     down: Mutex<HashMap<String, bool>>,
     /// Those that are about to run out of memory.
     tight: Mutex<HashSet<String>>,
+    /// Rung when one is back: whoever waits for it need not wait out its pause.
+    pub(crate) back: Notify,
 }
 
 /// A server that was tight must come down by so many percent of its memory before tasks flow again.
@@ -120,6 +124,7 @@ impl Targets {
         metrics.redis_up(name, true);
         if lock(&self.down).remove(name).is_some() {
             tracing::info!(event = "redis.up", redis = name, "Redis can be used again");
+            self.back.notify_waiters();
         }
     }
 

@@ -156,6 +156,7 @@ impl Wake {
             self.health.beat();
             if std::mem::replace(down, false) {
                 tracing::info!(event = "postgres.up", "Postgres can be used again");
+                self.shared.back.notify_waiters();
             }
             pace.reset();
             self.shared.metrics.postgres_up(true);

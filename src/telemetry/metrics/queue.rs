@@ -132,7 +132,7 @@ impl QueueSeries {
             confirms: all.counter(
                 "outboxd_confirms_total",
                 &["queue", "result"],
-                "Looks at what was consumed, by result: confirmed, unchanged, too_many, unknown, unsettled, refused.",
+                "Looks at what was consumed, by result: confirmed, unchanged, too_many, unknown, refused, failed.",
             )?,
             recovery: all.histogram(
                 "outboxd_recovery_seconds",
