@@ -97,10 +97,10 @@ impl Cluster {
 /// A kept cluster with a migrated database in it, made once for each state of the schema and its runner: starting
 /// from it takes less time than the migrations, also where every test is a process of its own.
 fn migrated_cluster() -> PathBuf {
+    // The program holds both; its files on disk may have changed since it was built.
+    let program = fs::metadata(env!("CARGO_BIN_EXE_outboxd")).unwrap();
     let mut hasher = DefaultHasher::new();
-    for folder in ["sql", "src/pg"] {
-        hash(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut hasher);
-    }
+    (program.modified().unwrap(), program.len()).hash(&mut hasher);
     let folder = template().join(format!("migrated-{:016x}", hasher.finish()));
     if !folder.exists() {
         for stale in fs::read_dir(template()).unwrap().flatten() {
@@ -120,19 +120,6 @@ fn migrated_cluster() -> PathBuf {
 /// The database that others are copied from. Copies share its installation's uuid; a test about two installations
 /// migrates an empty database itself.
 const MODEL: &str = "migrated";
-
-fn hash(path: &Path, hasher: &mut DefaultHasher) {
-    if let Ok(entries) = fs::read_dir(path) {
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            hash(&path, hasher);
-        }
-    } else {
-        path.hash(hasher);
-        fs::read(path).unwrap_or_default().hash(hasher);
-    }
-}
 
 /// Applies all migrations to an empty database.
 pub fn migrate(url: &str) {
