@@ -112,7 +112,9 @@ create table outbox_held (
   due timestamp with time zone not null,
   batch bigint,
   cancelled_at timestamp with time zone,
-  incident bigint
+  incident bigint,
+  was_batch bigint,
+  was_incident bigint
 );
 alter table outbox_held add constraint outbox_held_pkey PRIMARY KEY (id);
 CREATE INDEX outbox_held_batch ON outbox_held USING btree (queue, batch) WHERE (batch IS NOT NULL);
@@ -430,6 +432,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_suspends(q outbox_queue)
 --   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
 
+-- function outbox_take_over(p_queue text, p_incident bigint)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+
 -- function outbox_task_id(id bigint)
 --   returns uuid; sql, set search_path = SCHEMA, pg_temp
 
@@ -544,6 +549,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_worker may execute function outbox_status(uuid)
 -- outbox_relay may execute function outbox_stopped(text,text,text)
 -- outbox_relay may execute function outbox_suspends(outbox_queue)
+-- outbox_relay may execute function outbox_take_over(text,bigint)
 -- outbox_relay may execute function outbox_task_id(bigint)
 -- outbox_relay may execute function outbox_tick_is_wide(outbox_batch,pg_snapshot)
 -- outbox_relay may execute function outbox_tick_rows(outbox_batch,pg_snapshot,bigint,bigint,integer)

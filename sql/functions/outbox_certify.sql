@@ -5,7 +5,7 @@
 -- Every row at or below the base that is not known to be consumed and not `present` is scheduled again. A row counts as
 -- present under the id of its own task only, where the message says that: two databases may share a list. Where
 -- consumption is not tracked, what was dispatched longer than `horizon` ago is done. If a row was scheduled, an
--- incident says so, with its cause and evidence. All in one transaction. Answers how many rows; NULL: the tenure is not
+-- incident says so, with its cause and evidence; it takes over what operators have scheduled. All in one transaction. Answers how many rows; NULL: the tenure is not
 -- the queue's current one any more.
 create or replace function outbox_certify(
   p_queue text, p_tenure uuid, p_base bigint, p_present bigint[], p_task_ids uuid[],
@@ -22,6 +22,7 @@ declare
   v_absent   bigint[];
   v_incident bigint;
   v_rows     bigint := 0;
+  v_taken    bigint := 0;
 begin
   perform set_config('lock_timeout', '5s', true);
   select e.* into t from outbox_tenure e where e.token = p_tenure and e.queue = p_queue and e.cap is null for update;
@@ -44,16 +45,20 @@ begin
            on p.id = a.id and (p.task_id is null or p.task_id = a.task_id)
    where p.id is null;
 
-  if v_absent is not null then
+  if v_absent is not null or exists (select from outbox_held h join outbox_incident i on i.incident = h.incident
+                                      where h.queue = p_queue and h.batch is null and i.cause = 'operator') then
     insert into outbox_incident (queue, destination, cause, evidence, relay, position_before, position_trusted, newest)
     values (p_queue, t.destination, p_cause, p_evidence, t.relay, k.position, v_base,
             (select max(b.batch) from outbox_batch b where b.queue = p_queue))
     returning incident into v_incident;
     v_rows := outbox_schedule(p_queue, v_absent, v_incident);
-    update outbox_incident i set scheduled = v_rows, outstanding = v_rows, duplicates_possible = v_rows
+    -- In a new statement: a replay that was started meanwhile is seen.
+    v_taken := outbox_take_over(p_queue, v_incident);
+    update outbox_incident i
+       set scheduled = v_rows + v_taken, outstanding = v_rows + v_taken, duplicates_possible = v_rows + v_taken
      where i.incident = v_incident;
-    delete from outbox_incident i where i.incident = v_incident and v_rows = 0;
-    if k.consumed is not null then
+    delete from outbox_incident i where i.incident = v_incident and v_rows + v_taken = 0;
+    if k.consumed is not null and v_absent is not null then
       insert into outbox_checkpoint (queue, position, consumed, outstanding, evidence, facts)
       select p_queue, k.position, k.consumed, coalesce(array_agg(o.id order by o.id), '{}'), 'certified', k.facts
         from unnest(k.outstanding) as o(id) where o.id <> all(v_absent);

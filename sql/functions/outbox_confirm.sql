@@ -12,10 +12,12 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-  v_most  constant integer := 1000;
+  v_most  constant integer := 500;
   k       outbox_checkpoint;
   b       outbox_batch;
   v_out   bigint[] := coalesce(p_present, '{}');
+  v_log   bigint[];   -- those that came from the log,
+  v_held  bigint[];   -- and the batches of those that came from outbox_held
 begin
   -- Makes an opening that closes the tenure wait for this commit, and the reverse.
   perform from outbox_tenure t where t.token = p_tenure and t.queue = p_queue and t.cap is null and t.certified for share;
@@ -28,9 +30,14 @@ begin
     return null;
   end if;
 
+  select array_agg(i.id order by i.id) filter (where h.batch is null), array_agg(h.batch order by h.batch)
+           filter (where h.batch is not null)
+    into v_log, v_held
+    from unnest(v_out) as i(id) left join outbox_held h on h.id = i.id;
   select l.* into b from outbox_batch l
    where l.queue = p_queue and l.batch <= p_consumed and l.batch >= coalesce(k.consumed, 0)
-     and (cardinality(v_out) <= v_most or greatest(l.tip, l.pos) < v_out[v_most + 1])
+     and (v_log[v_most + 1] is null or greatest(l.tip, l.pos) < v_log[v_most + 1])
+     and (v_held[v_most + 1] is null or l.batch < v_held[v_most + 1])
    order by l.batch desc limit 1;
   if not found then
     -- Even the batch that is known would leave too many: later.
@@ -38,9 +45,8 @@ begin
   end if;
   -- Whatever the log gave to a batch at or below has an id at or below; what came from outbox_held may have any.
   select coalesce(array_agg(i.id order by i.id), '{}') into v_out
-    from unnest(v_out) as i(id)
-   where i.id <= greatest(b.tip, b.pos)
-      or exists (select from outbox_held h where h.id = i.id and h.batch <= b.batch);
+    from unnest(v_out) as i(id) left join outbox_held h on h.id = i.id
+   where case when h.batch is null then i.id <= greatest(b.tip, b.pos) else h.batch <= b.batch end;
 
   if (p_position, b.batch) = (k.position, k.consumed) and v_out = k.outstanding then
     return null;

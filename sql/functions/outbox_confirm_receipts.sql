@@ -56,8 +56,10 @@ begin
     update outbox_incident i set scheduled = outbox_confirm_receipts.scheduled, outstanding = outbox_confirm_receipts.scheduled,
                                  duplicates_possible = outbox_confirm_receipts.scheduled
      where i.incident = v_incident;
+    delete from outbox_incident i where i.incident = v_incident and outbox_confirm_receipts.scheduled = 0;
   end if;
-  select coalesce(array_agg(o.id order by o.id), '{}') into v_out
+  -- Distinct: a row that was sent again is outstanding since its first batch.
+  select coalesce(array_agg(distinct o.id order by o.id), '{}') into v_out
     from unnest(v_out) as o(id) where o.id <> all(coalesce(v_late, '{}'));
   if (k.consumed, k.outstanding) is distinct from (consumed, v_out) then
     insert into outbox_checkpoint (queue, position, consumed, outstanding, evidence, facts)

@@ -15,6 +15,7 @@ declare
   v_rows     bigint := 0;
   v_again    bigint[];
   v_out      bigint[] := case when p_consumed is not null then coalesce(k.outstanding, '{}') end;
+  v_taken    bigint := 0;
   v_incident bigint;
 begin
   if p_cause in ('first', 'adopted') then
@@ -32,14 +33,15 @@ begin
     select p_queue, t.destination, p_cause, p_evidence, t.relay, k.position, p_trusted, p_newest
       from outbox_tenure t where t.token = p_tenure
     returning incident into v_incident;
+    v_taken := outbox_take_over(p_queue, v_incident);
   end if;
   if v_again is not null then
     v_rows := outbox_schedule(p_queue, v_again, v_incident);
   end if;
   update outbox_incident i
-     set scheduled = v_rows,
-         outstanding = v_rows + b.rows,
-         duplicates_possible = v_rows + b.dispatched
+     set scheduled = v_rows + v_taken,
+         outstanding = v_rows + v_taken + b.rows,
+         duplicates_possible = v_rows + v_taken + b.dispatched
     from (select coalesce(sum(e.rows), 0) as rows,
                  coalesce(sum(e.rows) filter (where e.batch <= k.position), 0) as dispatched
             from outbox_batch e where e.queue = p_queue and e.batch > p_done) b

@@ -31,7 +31,9 @@ begin
   insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at,
                            created_at, due, incident)
   select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at, o.expires_at,
-         o.created_at, coalesce(o.deliver_at, v_now), v_incident
+         o.created_at, coalesce(o.deliver_at, v_now),
+         -- A delayed row that has no copy was never planned: it is not sent again, and may be cancelled.
+         case when o.deliver_at is null then v_incident end
     from outbox o
    where o.queue = p_queue
      and (not outbox_passed(c, o.id, o.xid) or o.id = any(k.outstanding))

@@ -32,7 +32,7 @@ begin
      and b.at >= coalesce(p_since, '-infinity') and b.at <= coalesce(p_until, 'infinity')
      and r.id is not null
      and not exists (select from outbox_dead d where d.id = r.id)
-     and not (p_unconsumed and b.batch <= k.consumed and r.id <> all(k.outstanding));
+     and not coalesce(p_unconsumed and b.batch <= k.consumed and r.id <> all(k.outstanding), false);
   if p_start and rows > 0 then
     insert into outbox_incident as i (queue, destination, cause, evidence, relay, position_before, newest)
     select p_queue, coalesce(max(t.destination), ''), 'operator',

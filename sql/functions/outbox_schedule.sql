@@ -16,7 +16,8 @@ declare
   v_copies bigint;
   v_rows   bigint;
 begin
-  update outbox_held h set batch = null, due = v_now, incident = p_incident
+  update outbox_held h
+     set batch = null, due = v_now, incident = p_incident, was_batch = h.batch, was_incident = h.incident
     from (select distinct u.id from unnest(p_ids) as u(id)) i
    where h.id = i.id and h.queue = p_queue and h.batch is not null and h.cancelled_at is null
      and not exists (select from outbox_receipt t where t.task_id = h.task_id)

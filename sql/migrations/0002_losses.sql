@@ -5,6 +5,9 @@ alter table outbox_queue add column resumed_at timestamptz;
 
 -- The incident for which a copy was scheduled again; such a row was published before.
 alter table outbox_held add column incident bigint;
+-- What it was before: an operator may take a replay back.
+alter table outbox_held add column was_batch bigint;
+alter table outbox_held add column was_incident bigint;
 create index outbox_held_incident on outbox_held (incident) where incident is not null;
 
 -- How many rows were scheduled again, as batches of kind ids at the end of the ledger.
