@@ -9,6 +9,7 @@ mod broker;
 mod common;
 mod config;
 mod connect;
+mod consumption;
 mod demo;
 mod doorbell;
 mod faults;

@@ -1,0 +1,11 @@
+//! What counts as consumed, what a loss brings again, and what operators can do about either.
+
+mod clones;
+mod consumers;
+mod once;
+mod receipts;
+mod repair;
+mod replays;
+mod rules;
+mod stage;
+mod statements;

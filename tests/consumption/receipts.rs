@@ -1,0 +1,44 @@
+//! `confirm = receipt` with the real relay: receipts by SQL and by the stream, failures, and what is overdue.
+
+use super::stage::{QUICK, answers, confirmed, consume, holds, insert, listed, relay};
+use crate::common::{Fixture, SOON};
+
+const RECEIPT: [(&str, &str); 2] =
+    [("OUTBOXD_DEFAULTS__CONFIRM", "receipt"), ("OUTBOXD_DEFAULTS__RECEIPT_TIMEOUT", "3s")];
+
+#[tokio::test]
+async fn only_receipts_count_and_what_has_none_in_time_and_is_absent_is_sent_again_once() {
+    let fixture = Fixture::new();
+    assert!(QUICK.contains("[queues.jobs]"));
+    let mut relay = relay(&fixture, &RECEIPT).await;
+    let rows = insert(&fixture, "jobs", 12);
+    holds(&fixture, "jobs", &rows);
+    consume(&fixture, "jobs", 10);
+    let quoted = rows[..4].iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
+    fixture.database.sql(&format!("select outbox_ack_many(array[{quoted}]::uuid[])"));
+    for id in &rows[4..6] {
+        fixture.redis.cmd(["XADD", "outbox:receipts", "*", "task_id", id]).unwrap();
+    }
+    let class = "E".repeat(300);
+    let failure = ["XADD", "outbox:receipts", "*", "task_id", &rows[6], "error_class", &class, "error", "no \0 value"];
+    fixture.redis.cmd(failure).unwrap();
+    fixture.redis.cmd(["XADD", "outbox:receipts", "*", "task", "useless"]).unwrap();
+    let scheduled = relay.wait_event("queue.scheduled_again", |_| true, SOON).await;
+    assert_eq!((scheduled.text("cause"), scheduled.field("rows")), ("no_receipt", &3.into()));
+    holds(&fixture, "jobs", &rows[7..]);
+    answers(&fixture, &format!("select outbox_status('{}')", rows[0]), "consumed");
+    answers(&fixture, &format!("select outbox_status('{}')", rows[6]), "dead");
+    answers(&fixture, "select attempts || ' ' || length(error_class) from outbox_dead", "1 200");
+    assert_eq!(fixture.redis.cmd(["XLEN", "outbox:receipts"]).unwrap().int(), Some(0));
+
+    let rest = rows[7..].iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",");
+    consume(&fixture, "jobs", 5);
+    fixture.database.sql(&format!("select outbox_ack_many(array[{rest}]::uuid[])"));
+    confirmed(&fixture, "jobs", 0);
+    relay.pass_events();
+    fixture.redis.flushall().unwrap();
+    relay.wait_event("queue.loss", |_| true, SOON).await;
+    let last = insert(&fixture, "jobs", 1);
+    holds(&fixture, "jobs", &last);
+    assert_eq!(listed(&fixture, "jobs").len(), 1, "neither the consumed nor the dead came again");
+}
