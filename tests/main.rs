@@ -16,6 +16,7 @@ mod faults;
 mod formats;
 mod house;
 mod interop;
+mod matrix;
 mod migrate;
 mod model;
 mod producers;

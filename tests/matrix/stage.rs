@@ -1,0 +1,226 @@
+//! The servers, relays and the consumer of one cell.
+
+use std::cell::Cell as Flag;
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use outboxd::sandbox::{Proxy, Redis, RedisOptions, Result, Value};
+use uuid::Uuid;
+
+use super::cell::{Cell, Consumer, Load, Loss, Relays};
+use super::consumers::{Kind, Worker};
+use super::loss;
+use crate::common::{Event, Fixture, RelayProcess, SOON, config};
+
+/// Redis is DB 1 of the server; other databases have data, too.
+pub struct Stage {
+    pub proxy: Option<Proxy>,
+    /// Between the first server and its replica.
+    pub link: Option<Proxy>,
+    /// The replica, or the server that takes the first one's place.
+    pub other: Option<Redis>,
+    switched: Flag<bool>,
+    pub fixture: Fixture,
+    consumer: Consumer,
+    config: String,
+}
+
+/// Short waits. The lists are those of the consumers.
+const QUICK: &str = r#"
+[relay]
+batch_size = 5
+retry_min = "10ms"
+retry_max = "200ms"
+takeover_after = "300ms"
+replay_settle = "50ms"
+[log]
+level = "info,outboxd=debug"
+[queues.jobs]
+"#;
+
+/// Fails fast where a server does not answer.
+const IMPATIENT: [(&str, &str); 2] =
+    [("OUTBOXD_REDIS__DEFAULT__CONNECT_TIMEOUT", "500ms"), ("OUTBOXD_REDIS__DEFAULT__RESPONSE_TIMEOUT", "1s")];
+
+/// How long a task takes.
+const WORK: Duration = Duration::from_millis(20);
+
+impl Stage {
+    pub fn new(cell: Cell) -> Self {
+        let redis = RedisOptions { persistence: cell.loss.persistence(), ..RedisOptions::default() };
+        let fixture = Fixture::with_redis(redis);
+        let (mut proxy, mut other) = (None, None);
+        if cell.loss.is_of_the_address() {
+            proxy = Some(Proxy::start(fixture.redis.port()).unwrap());
+            other = Some(Redis::start(&fixture.sandbox, RedisOptions::default()).unwrap());
+        }
+        fixture.redis.cmd(["SET", "kept", "here"]).unwrap();
+        let config = String::new();
+        let (link, switched) = (None, Flag::new(false));
+        let mut stage = Self { proxy, link, other, switched, fixture, consumer: cell.consumer, config };
+        if cell.loss == Loss::Promoted {
+            loss::replica(&mut stage);
+        }
+        stage.config = stage.configured(cell);
+        stage
+    }
+
+    fn configured(&self, cell: Cell) -> String {
+        let format = match cell.consumer {
+            Consumer::Celery => "format = \"celery\"\nconfirm_grace = \"2s\"",
+            Consumer::List => "format = \"list\"\npush = \"right\"\nprocessing = [\"jobs:busy\"]",
+            Consumer::Stream => "format = \"stream\"\ngroup = \"workers\"",
+            Consumer::Receipts => {
+                "format = \"list\"\npush = \"right\"\nprocessing = [\"jobs:busy\"]\nconfirm = \"receipt\"\n\
+                 receipt_timeout = \"2s\""
+            }
+        };
+        // A replay goes on for as long as the window lets only some of it in.
+        let window = if cell.load == Load::Replay { "window = 25" } else { "" };
+        let more = format!("{QUICK}{format}\n{window}\n");
+        config(&self.fixture.database.url(), &self.url(), &more)
+    }
+
+    /// Where clients find the broker.
+    fn url(&self) -> String {
+        format!("redis://{}/1", self.address())
+    }
+
+    fn address(&self) -> SocketAddr {
+        let port = self.proxy.as_ref().map_or(self.fixture.redis.port(), Proxy::port);
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    pub fn relay(&self) -> RelayProcess {
+        RelayProcess::start(&self.fixture.sandbox, &self.config, &IMPATIENT, &[])
+    }
+
+    /// The relays of a cell, ready.
+    pub async fn relays(&self, relays: Relays) -> Vec<RelayProcess> {
+        let mut started: Vec<_> = (0..if relays == Relays::Two { 2 } else { 1 }).map(|_| self.relay()).collect();
+        for relay in &mut started {
+            relay.wait_event("relay.ready", |_| true, SOON).await;
+        }
+        started
+    }
+
+    pub fn worker(&self) -> Worker {
+        let start = |kind| Worker::start(kind, "jobs", self.address(), 1, WORK);
+        match self.consumer {
+            Consumer::Celery => Worker::celery(&self.fixture.sandbox, &self.url(), "jobs"),
+            Consumer::List => start(Kind::List),
+            Consumer::Stream => start(Kind::Stream),
+            Consumer::Receipts => start(Kind::Receipts(self.fixture.database.url())),
+        }
+    }
+
+    /// The server that clients reach now.
+    pub fn server(&self) -> &Redis {
+        if self.switched.get() { self.other.as_ref().unwrap() } else { &self.fixture.redis }
+    }
+
+    /// Clients reach the other server from now on.
+    pub fn switch_to_other(&self) {
+        self.switched.set(true);
+        self.proxy.as_ref().unwrap().point_to(self.server().port(), false).unwrap();
+    }
+
+    /// A command in the broker's database.
+    pub fn db(&self, redis: &Redis, words: &[&str]) -> Result<Value> {
+        let mut client = redis.connect()?;
+        client.cmd(["SELECT", "1"])?;
+        client.cmd(words)
+    }
+
+    pub fn marker_key(&self) -> &'static str {
+        "outbox:m:{jobs}"
+    }
+
+    /// Where the marker stands; `None` if there is none, or the server does not answer.
+    pub fn position(&self) -> Option<i64> {
+        let marker = self.db(self.server(), &["HVALS", self.marker_key()]).ok()?.texts();
+        marker.first()?.rsplit(':').next()?.parse().ok()
+    }
+
+    /// How often a relay has looked at messages: nobody else asks for expiries.
+    pub fn looks(&self) -> u64 {
+        let text = self.server().cmd(["INFO", "commandstats"]).ok().and_then(|text| text.text()).unwrap_or_default();
+        let calls = text.lines().find_map(|line| line.strip_prefix("cmdstat_pttl:calls=")?.split(',').next()?.parse().ok());
+        calls.unwrap_or(0)
+    }
+
+    /// The tasks that stand in a server's database 1, waiting or taken.
+    pub fn standing(&self, redis: &Redis) -> HashSet<Uuid> {
+        match self.consumer {
+            Consumer::Stream => self.in_stream(redis).unwrap_or_default(),
+            Consumer::Celery => {
+                let mut found = self.in_list(redis, "jobs");
+                found.extend(self.in_flight(redis));
+                found
+            }
+            Consumer::List | Consumer::Receipts => {
+                let mut found = self.in_list(redis, "jobs");
+                found.extend(self.in_list(redis, "jobs:busy"));
+                found
+            }
+        }
+    }
+
+    /// Those that a Celery worker has taken and not acknowledged.
+    pub fn in_flight(&self, redis: &Redis) -> HashSet<Uuid> {
+        let texts = self.db(redis, &["HVALS", "unacked"]).map(|values| values.texts()).unwrap_or_default();
+        let read = |text: &String| serde_json::from_str::<serde_json::Value>(text).ok()?[0].pointer("/headers/id").cloned();
+        texts.iter().filter_map(read).map(|id| id.as_str().unwrap().parse().unwrap()).collect()
+    }
+
+    fn in_list(&self, redis: &Redis, key: &str) -> HashSet<Uuid> {
+        let texts = self.db(redis, &["LRANGE", key, "0", "-1"]).map(|values| values.texts()).unwrap_or_default();
+        let read = |text: &String| {
+            let message: serde_json::Value = serde_json::from_str(text).unwrap();
+            message.pointer("/headers/id").or(message.get("id")).unwrap().as_str().unwrap().parse().unwrap()
+        };
+        texts.iter().map(read).collect()
+    }
+
+    fn in_stream(&self, redis: &Redis) -> Option<HashSet<Uuid>> {
+        let group = self.db(redis, &["XINFO", "GROUPS", "jobs"]).ok()?;
+        let fields = group.items().first()?.items().to_vec();
+        let last = fields.chunks(2).find(|pair| pair[0].text().as_deref() == Some("last-delivered-id"))?[1].text()?;
+        let held = self.db(redis, &["XPENDING", "jobs", "workers", "-", "+", "100000"]).ok()?;
+        let held: HashSet<String> = held.items().iter().filter_map(|entry| entry.items()[0].text()).collect();
+        let entries = self.db(redis, &["XRANGE", "jobs", "-", "+"]).ok()?;
+        let standing = entries.items().iter().filter(|entry| {
+            let id = entry.items()[0].text().unwrap();
+            number(&id) > number(&last) || held.contains(&id)
+        });
+        let id = |entry: &Value| entry.items()[1].texts().chunks(2).find(|pair| pair[0] == "id").unwrap()[1].parse();
+        Some(standing.map(|entry| id(entry).unwrap()).collect())
+    }
+
+    /// How long the server may be before a receipt's absence tells.
+    pub fn patience(&self) -> f64 {
+        if self.consumer == Consumer::Receipts { 2.0 } else { 0.0 }
+    }
+}
+
+fn number(id: &str) -> (u64, u64) {
+    let (time, count) = id.split_once('-').unwrap();
+    (time.parse().unwrap(), count.parse().unwrap())
+}
+
+/// The first word about a loss after a moment, in seconds since 1970.
+pub fn noticed(relays: &[RelayProcess], after: f64) -> Option<f64> {
+    let said = relays.iter().flat_map(RelayProcess::events).filter(is_news).map(|event| time(&event));
+    said.filter(|at| *at >= after).min_by(f64::total_cmp)
+}
+
+fn is_news(event: &Event) -> bool {
+    ["queue.loss", "queue.evidence_broken", "queue.scheduled_again"].contains(&event.name())
+}
+
+fn time(event: &Event) -> f64 {
+    let at: jiff::Timestamp = event.text("timestamp").parse().unwrap();
+    let nanos = i32::try_from(at.as_nanosecond() % 1_000_000_000).unwrap();
+    f64::from(u32::try_from(at.as_second()).unwrap()) + f64::from(nanos) / 1e9
+}
