@@ -2,8 +2,10 @@
 -- found, in its transaction. Part of outbox_open.
 --
 -- Outstanding rows whose newest batch lies above the trusted position and at or below `done` are in no batch that is
--- sent again: they are scheduled. If Redis lost something, an incident says how much is outstanding. Then the checkpoint
--- from which the tenure goes on, if it is another one. Answers how many rows were scheduled.
+-- sent again: they are scheduled. If Redis lost something, an incident says how much is outstanding, and how much of
+-- that may have been consumed: what was dispatched. A relay says how far it came before it opens again; of another one,
+-- which may have been killed, only its last word is known, so all that it planned counts. Then the checkpoint from
+-- which the tenure goes on, if it is another one. Answers how many rows were scheduled.
 create or replace function outbox_lost(
   p_queue text, p_tenure uuid, k outbox_checkpoint, p_cause text, p_trusted bigint, p_done bigint, p_newest bigint,
   p_consumed bigint, p_evidence jsonb)
@@ -17,6 +19,7 @@ declare
   v_out      bigint[] := case when p_consumed is not null then coalesce(k.outstanding, '{}') end;
   v_taken    bigint := 0;
   v_incident bigint;
+  v_same     boolean; -- the last tenure was this relay's, too
 begin
   if p_cause in ('first', 'adopted') then
     v_out := case when p_consumed is not null then '{}'::bigint[] end;
@@ -34,6 +37,8 @@ begin
       from outbox_tenure t where t.token = p_tenure
     returning incident into v_incident;
     v_taken := outbox_take_over(p_queue, v_incident);
+    select count(distinct l.relay) = 1 into v_same
+      from (select t.relay from outbox_tenure t where t.queue = p_queue order by t.opened_at desc limit 2) l;
   end if;
   if v_again is not null then
     v_rows := outbox_schedule(p_queue, v_again, v_incident);
@@ -43,7 +48,7 @@ begin
          outstanding = v_rows + v_taken + b.rows,
          duplicates_possible = v_rows + v_taken + b.dispatched
     from (select coalesce(sum(e.rows), 0) as rows,
-                 coalesce(sum(e.rows) filter (where e.batch <= k.position), 0) as dispatched
+                 coalesce(sum(e.rows) filter (where e.batch <= k.position or not v_same), 0) as dispatched
             from outbox_batch e where e.queue = p_queue and e.batch > p_done) b
    where i.incident = v_incident;
 

@@ -99,8 +99,9 @@ impl Confirms {
             self.recovered(subject).await;
             let track = tracks.entry(subject.queue.clone()).or_default();
             if track.token != subject.hold.token {
-                let patience = std::mem::take(&mut track.patience);
-                *track = Track { token: subject.hold.token, patience, ..Track::default() };
+                // What was noticed and not settled under the tenure before is to be settled under this one.
+                let (doubt, patience) = (track.doubt.take(), std::mem::take(&mut track.patience));
+                *track = Track { token: subject.hold.token, doubt, patience, ..Track::default() };
             }
             if let Err(fault) = self.look(subject, track, &mut link).await {
                 let reason = fault.reason();
@@ -132,10 +133,11 @@ impl Confirms {
         if !resting {
             track.rests = Some(Instant::now() + began.elapsed() * SHARE);
         }
-        match self.accept(subject, &snapshot) {
-            Accepted::No => Ok(()),
-            _ => self.judged(subject, track, &snapshot, resting).await,
+        let believed = self.accept(subject, &snapshot) != Accepted::No;
+        if believed || is_catching_up(&subject.hold, &snapshot) {
+            self.judged(subject, track, &snapshot, resting, believed).await?;
         }
+        Ok(())
     }
 
     fn accept(&self, subject: &Subject, snapshot: &Snapshot) -> Accepted {
@@ -152,8 +154,15 @@ impl Confirms {
         rules::accept(&seen, &tenure)
     }
 
-    /// A look that may be believed as far as marker and incarnation go.
-    async fn judged(&self, subject: &Subject, track: &mut Track, now: &Snapshot, resting: bool) -> Result<(), Fault> {
+    /// A look that may be believed as far as marker and incarnation go; while the lane catches up, only its evidence.
+    async fn judged(
+        &self,
+        subject: &Subject,
+        track: &mut Track,
+        now: &Snapshot,
+        resting: bool,
+        believed: bool,
+    ) -> Result<(), Fault> {
         let Some(marker) = now.found.marker else { return Ok(()) };
         // Not yet known when the reply of the publication is still on its way: judged at the next look.
         let Some(pushed) = subject.hold.pushed(marker.position) else { return Ok(()) };
@@ -168,7 +177,7 @@ impl Confirms {
             track.doubt = Some(broken);
             track.rests = None;
         }
-        if lasts {
+        if lasts || !believed {
             return Ok(());
         }
         let rows = rows_of(&now.present);
@@ -333,4 +342,11 @@ impl Confirms {
             Err(fault) => tracing::debug!(event = "incident.unwritten", queue = subject.queue, reason = %fault),
         }
     }
+}
+
+/// Whether a look shows the lane's own tenure on its way to where the ledger stood when it began: what vanishes meanwhile
+/// must be noticed, too.
+fn is_catching_up(hold: &Hold, now: &Snapshot) -> bool {
+    now.facts.server.incarnation.to_string() == hold.incarnation
+        && now.found.marker.is_some_and(|marker| marker.tenure == hold.token && marker.position < hold.opened_at)
 }

@@ -51,7 +51,8 @@ impl Lane {
         while called || self.called().await {
             called = false;
             let served = self.serve(&mut pace).await;
-            if served.is_ok() {
+            // What Redis confirmed before it failed says afterwards how much it has lost.
+            if !served.as_ref().is_err_and(|fault| fault.reason().origin == Origin::Postgres) {
                 self.record().await;
             }
             self.post.set_marker(None);
