@@ -74,7 +74,9 @@ impl Worker {
         let ledger = sandbox.subfolder("ledger").unwrap().join("lines");
         let mut options = CeleryOptions::new(&celery_program(), &folder, broker, queue, &ledger);
         let settings = json!({
-            "broker_transport_options": {"visibility_timeout": 2},
+            // What a worker had taken and not begun when it lost its connection comes back only when it sweeps.
+            "broker_transport_options":
+                {"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1},
             "worker_prefetch_multiplier": 1,
             "broker_connection_retry": true,
             "broker_connection_max_retries": null,

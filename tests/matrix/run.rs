@@ -103,6 +103,7 @@ impl Scene {
             Load::Replay => {
                 self.books.commit(&self.writer, 160).await;
                 self.until_ran(14).await;
+                self.stage.narrow(&mut self.relays).await;
                 let from = clock();
                 self.stage.server().flushall().unwrap();
                 self.stage.server().cmd(["SET", "kept", "here"]).unwrap();

@@ -2,13 +2,15 @@
 
 use std::cell::Cell as Flag;
 use std::collections::HashSet;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use outboxd::sandbox::{Proxy, Redis, RedisOptions, Result, Value};
+use rustix::process::Signal;
 use uuid::Uuid;
 
-use super::cell::{Cell, Consumer, Load, Loss, Relays};
+use super::cell::{Cell, Consumer, Loss, Relays};
 use super::consumers::{Kind, Worker};
 use super::loss;
 use crate::common::{Event, Fixture, RelayProcess, SOON, config};
@@ -76,10 +78,18 @@ impl Stage {
                  receipt_timeout = \"2s\""
             }
         };
-        // A replay goes on for as long as the window lets only some of it in.
-        let window = if cell.load == Load::Replay { "window = 25" } else { "" };
-        let more = format!("{QUICK}{format}\n{window}\n");
+        let more = format!("{QUICK}{format}\n");
         config(&self.fixture.database.url(), &self.url(), &more)
+    }
+
+    /// Lets only some messages stand in Redis from now on, so that a replay of more takes its time.
+    pub async fn narrow(&mut self, relays: &mut [RelayProcess]) {
+        self.config.push_str("window = 25\n");
+        for relay in relays {
+            fs::write(relay.log().with_file_name("outboxd.toml"), &self.config).unwrap();
+            relay.signal(Signal::HUP);
+            relay.wait_event("config.reloaded", |_| true, SOON).await;
+        }
     }
 
     /// Where clients find the broker.
