@@ -1,10 +1,10 @@
--- outbox_repair(): makes a restored or copied database relay again. Its rows carry transaction ids of another one, by which
+-- outbox_repair(horizon): makes a restored or copied database relay again. Its rows carry transaction ids of another one, by which
 -- the reader would pass rows by. Every row that is not proven consumed moves to outbox_held and goes out from there;
 -- the log is emptied; every queue's cursor starts at this moment; the witness is made anew. Answers each queue's rows.
 --
--- Old ids compare with old snapshots as ever, so what the ledger says of them still holds. Nobody may write to the
+-- Where consumption is not tracked, what was dispatched longer than `horizon` ago is done. Old ids compare with old snapshots as ever, so what the ledger says of them still holds. Nobody may write to the
 -- outbox meanwhile: it is locked, for as long as copying takes.
-create or replace function outbox_repair()
+create or replace function outbox_repair(p_horizon interval)
 returns table (queue text, rows bigint)
 language plpgsql volatile
 set search_path from current
@@ -13,7 +13,6 @@ as $$
 declare
   v_queue text;
   v_tip   bigint;
-  v_n     bigint;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'outbox_repair needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
@@ -28,7 +27,7 @@ begin
   insert into outbox_queue (queue) select d.queue from outbox_known_in_log() d on conflict do nothing;
   for v_queue in select k.queue from outbox_queue k order by k.queue loop
     queue := v_queue;
-    rows := outbox_repair_queue(v_queue, v_tip);
+    rows := outbox_repair_queue(v_queue, v_tip, p_horizon);
     return next;
   end loop;
   truncate outbox;

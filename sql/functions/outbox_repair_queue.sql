@@ -1,6 +1,6 @@
--- outbox_repair_queue(queue, tip): moves what is not proven consumed to outbox_held, and starts the queue's cursor at
+-- outbox_repair_queue(queue, tip, horizon): moves what is not proven consumed to outbox_held, and starts the queue's cursor at
 -- this moment, above `tip`. Part of outbox_repair, under its locks. Answers how many rows will go out again.
-create or replace function outbox_repair_queue(p_queue text, p_tip bigint)
+create or replace function outbox_repair_queue(p_queue text, p_tip bigint, p_horizon interval)
 returns bigint
 language plpgsql volatile
 set search_path from current
@@ -16,7 +16,7 @@ declare
 begin
   select e.* into k from outbox_checkpoint e where e.queue = p_queue order by e.checkpoint desc limit 1;
   select b.* into c from outbox_batch b
-   where b.queue = p_queue and b.batch = coalesce(k.consumed, outbox_done(p_queue, '15 min'));
+   where b.queue = p_queue and b.batch = coalesce(k.consumed, outbox_done(p_queue, p_horizon));
   select coalesce(max(b.batch), 0) into v_newest from outbox_batch b where b.queue = p_queue;
 
   insert into outbox_incident (queue, destination, cause, relay, position_before, position_trusted, newest)

@@ -15,7 +15,12 @@ declare
   v_ids bigint[];
 begin
   perform set_config('lock_timeout', '5s', true);
-  perform from outbox_queue q where q.queue = p_queue for update;
+  if p_start then
+    perform from outbox_queue q where q.queue = p_queue for update;
+  else
+    -- Counting must not keep the relay from planning.
+    perform from outbox_queue q where q.queue = p_queue;
+  end if;
   if not found then
     return;
   end if;

@@ -25,4 +25,5 @@ alter table outbox_tenure drop column base_incarnation;
 -- Their answers or arguments have changed.
 drop function if exists outbox_open(text, uuid, text, text, uuid, bigint, text, interval);
 drop function if exists outbox_gauge();
+drop function if exists outbox_plan_log(outbox_batch, uuid, text, integer, bigint);
 drop function if exists outbox_overdue(integer, interval);

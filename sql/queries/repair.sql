@@ -1,2 +1,2 @@
 -- Makes a restored or copied database relay again.
-select queue, rows from /*schema.*/outbox_repair();
+select queue, rows from /*schema.*/outbox_repair(make_interval(secs => $1));

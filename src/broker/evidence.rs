@@ -55,8 +55,10 @@ pub struct Pops {
 }
 
 impl Pops {
-    const SINGLE: [&str; 6] = ["brpop", "blpop", "brpoplpush", "rpoplpush", "lmove", "blmove"];
-    const MANY: [&str; 6] = ["lpop", "rpop", "lmpop", "blmpop", "lrem", "ltrim"];
+    /// LREM among them: consumers acknowledge with it, and no two messages are equal. Where callers' own bytes are, it may
+    /// take several, and what then seems to have vanished is sent again.
+    const SINGLE: [&str; 7] = ["brpop", "blpop", "brpoplpush", "rpoplpush", "lmove", "blmove", "lrem"];
+    const MANY: [&str; 5] = ["lpop", "rpop", "lmpop", "blmpop", "ltrim"];
 
     /// Reads `INFO commandstats`.
     pub(super) fn parse(info: &str) -> Option<Self> {

@@ -34,9 +34,14 @@ pub(super) fn listener(config: &Config) -> Result<Connector, Fault> {
 
 /// The outbox of a command that asks Postgres a few things and ends.
 pub(super) fn outbox(sources: &Sources) -> Result<Outbox, Exit> {
+    Ok(outbox_and_config(sources)?.0)
+}
+
+/// [`outbox`] for a command that goes by other settings, too.
+pub(super) fn outbox_and_config(sources: &Sources) -> Result<(Outbox, Config), Exit> {
     let config = super::load(&Sources { partial: true, ..sources.clone() })?;
     match database(&config) {
-        Ok(database) => Ok(Outbox::new(database, &config.database.schema)),
+        Ok(database) => Ok((Outbox::new(database, &config.database.schema), config)),
         Err(fault) => Err(failed(&fault)),
     }
 }

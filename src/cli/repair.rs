@@ -24,8 +24,8 @@ pub(super) struct RepairArgs {
 
 /// Asks Postgres; with `--yes`, moves what is not proven consumed and starts every queue anew.
 pub(super) async fn run(args: RepairArgs) -> Exit {
-    let outbox = match connect::outbox(&args.sources.sources()) {
-        Ok(outbox) => outbox,
+    let (outbox, config) = match connect::outbox_and_config(&args.sources.sources()) {
+        Ok(both) => both,
         Err(exit) => return exit,
     };
     let identity = match outbox.identity().await {
@@ -47,7 +47,7 @@ pub(super) async fn run(args: RepairArgs) -> Exit {
         }
         _ => {}
     }
-    match outbox.repair().await {
+    match outbox.repair(config.relay.replay_horizon.get()).await {
         Ok(queues) => {
             let rows: i64 = queues.iter().map(|(_, rows)| rows).sum();
             if args.json {

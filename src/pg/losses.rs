@@ -167,6 +167,14 @@ impl Outbox {
         Ok(one(&rows, "confirm")?.get(0))
     }
 
+    /// Says that absence proves nothing until a boundary is settled; whether the tenure is still the queue's.
+    pub async fn doubt(&self, queue: &str, at: Marker) -> Result<bool, Fault> {
+        let params: [Param<'_>; 3] =
+            [(&queue, Type::TEXT), (&at.tenure, Type::UUID), (&at.position, Type::INT8)];
+        let rows = self.database.transaction("doubt", &self.sql.doubt, &params).await?;
+        Ok(one(&rows, "doubt")?.get(0))
+    }
+
     /// Settles a boundary; how many rows were scheduled again. `None`: the tenure is not the queue's any more.
     pub async fn certify(&self, boundary: Boundary<'_>) -> Result<Option<i64>, Fault> {
         let evidence = boundary.evidence.to_string();
@@ -230,9 +238,10 @@ impl Outbox {
     }
 
     /// Makes a restored or copied database relay again; the rows of each queue that go out again. As long as it takes.
-    pub async fn repair(&self) -> Result<Vec<(String, i64)>, Fault> {
+    /// Where consumption is not tracked, what was dispatched longer than `horizon` ago counts as done.
+    pub async fn repair(&self, horizon: Duration) -> Result<Vec<(String, i64)>, Fault> {
         let within = Duration::from_secs(24 * 3600);
-        let rows = self.database.transaction_within(within, "repair", &self.sql.repair, &[]).await?;
+        let rows = self.database.transaction_within(within, "repair", &self.sql.repair, &[(&horizon.as_secs_f64(), Type::FLOAT8)]).await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 

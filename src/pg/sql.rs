@@ -30,6 +30,7 @@ queries! {
     certify = "certify",
     confirm = "confirm",
     confirm_receipts = "confirm_receipts",
+    doubt = "doubt",
     fail = "fail",
     gauge = "gauge",
     identity = "identity",

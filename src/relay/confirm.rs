@@ -168,7 +168,9 @@ impl Confirms {
         let Some(pushed) = subject.hold.pushed(marker.position) else { return Ok(()) };
         let broken = match &track.before {
             Some((before, then)) => judge(before, &now.facts, pushed.saturating_sub(*then)),
-            None => since_stored(subject.hold.facts.as_deref(), &now.facts),
+            // What lasts shows in a single look.
+            None => since_stored(subject.hold.facts.as_deref(), &now.facts)
+                .or_else(|| judge(&now.facts, &now.facts, 0)),
         };
         track.before = Some((now.facts.clone(), pushed));
         let lasts = broken.as_ref().is_some_and(is_lasting);
@@ -176,6 +178,11 @@ impl Confirms {
             self.says_broken(subject, track, &broken);
             track.doubt = Some(broken);
             track.rests = None;
+            // Whoever opens the queue before this is settled must know: what is absent may not have been consumed.
+            subject.hold.certified.store(false, Ordering::Relaxed);
+            if !lasts {
+                self.shared.outbox.doubt(&subject.queue, marker).await?;
+            }
         }
         if lasts || !believed {
             return Ok(());
