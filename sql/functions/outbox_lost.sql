@@ -52,7 +52,7 @@ begin
             from outbox_batch e where e.queue = p_queue and e.batch > p_done) b
    where i.incident = v_incident;
 
-  if k.position is null or p_done < k.position
+  if k.position is null or p_done < k.position or v_incident is not null
      or (k.consumed, k.outstanding) is distinct from (p_consumed, v_out) then
     insert into outbox_checkpoint (queue, position, consumed, outstanding, evidence, facts)
     values (p_queue, least(coalesce(k.position, p_done), p_done), p_consumed, v_out, 'open: ' || p_cause, k.facts);

@@ -14,8 +14,10 @@
 --   certified  false: a boundary is to be settled before absence counts as consumption (outbox_certify)
 --   incidents  how many of the queue's incidents are open
 --   checkpoint the number of the newest checkpoint
---   facts      what was seen of Redis beside the messages when consumption was last confirmed
--- `foreign` writes nothing: see outbox_identity, whose sentence comes as the cause. `again` writes nothing: a checkpoint says more than the marker does, and it may have been written after the marker was
+--   facts      what was seen of Redis beside the messages when consumption was last confirmed; NULL after a loss, which
+--              leaves nothing to compare with
+-- `foreign` writes nothing: see outbox_identity, whose sentence comes as the cause.
+-- `again` writes nothing: a checkpoint says more than the marker does, and it may have been written after the marker was
 -- observed, by a relay that has moved the marker on since. Observe anew and call again with `looked` = its number.
 -- `moved` writes nothing: the queue's destination is another one than its last, and the last one is not known to have
 -- reached the newest batch: an operator decides (`outboxd queue move`). A queue that has moved starts at its new
@@ -115,6 +117,7 @@ begin
     end if;
   end if;
   checkpoint := k.checkpoint;
+  k.facts := case when cause = 'kept' then k.facts end;
   facts := k.facts;
   if cause in ('rolled_back', 'missing', 'unknown') and k.checkpoint is distinct from p_looked then
     status := 'again';

@@ -89,15 +89,21 @@ pub(crate) fn stored(facts: &Facts) -> String {
     serde_json::json!({
         "incarnation": facts.server.incarnation.to_string(),
         "evicted_keys": facts.server.evicted_keys,
+        "entries_added": facts.stream.and_then(|stream| stream.added),
     })
     .to_string()
 }
 
-/// Whether the server dropped keys since the checkpoint, which may be another relay's.
+/// Whether the server dropped keys since the checkpoint, which may be another relay's, or the stream is another one.
 pub(crate) fn since_stored(stored: Option<&str>, now: &Facts) -> Option<Break> {
     let stored: serde_json::Value = serde_json::from_str(stored?).ok()?;
     if stored.get("incarnation")?.as_str()? != now.server.incarnation.to_string() {
         return None;
+    }
+    if let (Some(before), Some(stream)) = (stored.get("entries_added").and_then(serde_json::Value::as_u64), now.stream)
+        && (!stream.exists || stream.added.is_some_and(|added| added < before))
+    {
+        return Some(Break::StreamGone);
     }
     let evicted = now.server.evicted_keys.saturating_sub(stored.get("evicted_keys")?.as_u64()?);
     (evicted > 0 && !now.server.maxmemory_policy.starts_with("volatile")).then_some(Break::Evicted(evicted))
