@@ -26,4 +26,5 @@ mod sandbox;
 mod segments;
 mod surfaces;
 mod telemetry;
+mod torture;
 mod wire;

@@ -117,9 +117,17 @@ impl Loss {
 
 impl Cell {
     /// Whether the loss can be told from consumption. A deleted list shows in the conservation of messages, which needs
-    /// two looks of one relay at pops that can be counted; with receipts it shows in any case.
+    /// two looks of one relay at pops that can be counted; a stream's own numbers, and receipts, tell it in any case.
     pub fn is_claimed(self) -> bool {
-        !self.loss.is_of_a_key() || self.consumer == Consumer::Receipts || self.relays != Relays::Killed
+        let by_conservation = matches!(self.consumer, Consumer::List | Consumer::Celery);
+        !(self.loss.is_of_a_key() && by_conservation && self.relays == Relays::Killed)
+    }
+
+    /// Whether what tells the loss apart died with the relay: how far the marker had come since its last checkpoint. The
+    /// next one knows that this is another life of the dataset, and counts nothing as consumed until that is settled.
+    pub fn is_a_matter_of_doubt(self) -> bool {
+        let goes_back = matches!(self.loss, Loss::OlderRdb | Loss::OlderAof | Loss::TornAof | Loss::Promoted);
+        goes_back && self.relays == Relays::Killed
     }
 }
 

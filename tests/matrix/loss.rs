@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use outboxd::sandbox::{Direction, Persistence, Proxy, Redis, RedisOptions};
+use outboxd::sandbox::{Direction, Persistence, Proxy, Redis, RedisOptions, Sandbox};
 use uuid::Uuid;
 
 use super::cell::{Cell, Loss};
@@ -68,20 +68,20 @@ pub fn strike(stage: &Stage, cell: Cell, armed: &Armed) -> Bite {
         Loss::Emptied => restart(redis, || ()),
         Loss::Restarted => {
             redis.stop().unwrap();
-            bite.after = preview(stage, redis);
+            bite.after = previewed(stage, redis);
             redis.start_again().unwrap();
         }
-        Loss::OlderRdb => restart(redis, || bite.after = preview(stage, redis)),
+        Loss::OlderRdb => restart(redis, || bite.after = previewed(stage, redis)),
         Loss::OlderAof => restart(redis, || {
             let data = redis.data().join("appendonlydir");
             fs::remove_dir_all(&data).unwrap();
             copy(armed.older.as_ref().unwrap(), &data);
-            bite.after = preview(stage, redis);
+            bite.after = previewed(stage, redis);
         }),
         Loss::TornAof => restart(redis, || {
             let log = fs::File::options().write(true).open(log_of(redis.data())).unwrap();
             log.set_len(armed.length + 10).unwrap();
-            bite.after = preview(stage, redis);
+            bite.after = previewed(stage, redis);
         }),
         Loss::Promoted => {
             let other = stage.other.as_ref().unwrap();
@@ -142,15 +142,19 @@ fn restart(redis: &Redis, meanwhile: impl FnOnce()) {
 }
 
 /// What a dead server will have once it is started again: asked of another one on a copy of its data.
-fn preview(stage: &Stage, redis: &Redis) -> HashSet<Uuid> {
+pub fn preview<T>(sandbox: &Sandbox, redis: &Redis, ask: impl FnOnce(&Redis) -> T) -> T {
     let persistence = if redis.data().join("appendonlydir").exists() { Persistence::AofNo } else { Persistence::Rdb };
     let options = RedisOptions { persistence, ..RedisOptions::default() };
-    let copied = Redis::start(&stage.fixture.sandbox, options).unwrap();
+    let copied = Redis::start(sandbox, options).unwrap();
     copied.kill();
     fs::remove_dir_all(copied.data()).unwrap();
     copy(redis.data(), copied.data());
     copied.start_again().unwrap();
-    stage.standing(&copied)
+    ask(&copied)
+}
+
+fn previewed(stage: &Stage, redis: &Redis) -> HashSet<Uuid> {
+    preview(&stage.fixture.sandbox, redis, |copied| stage.standing(copied))
 }
 
 /// The server drops keys for want of memory, the least used first, until it has dropped the queue or its marker.
@@ -174,12 +178,12 @@ fn evict(stage: &Stage, redis: &Redis) {
 }
 
 /// The growing part of the append-only file.
-fn log_of(data: &Path) -> PathBuf {
+pub fn log_of(data: &Path) -> PathBuf {
     let files = fs::read_dir(data.join("appendonlydir")).unwrap().flatten().map(|entry| entry.path());
     files.filter(|path| path.to_string_lossy().ends_with(".incr.aof")).max().unwrap()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     let copied = std::process::Command::new("cp").args(["-a".as_ref(), from.as_os_str(), to.as_os_str()]).status();
     assert!(copied.unwrap().success());
 }

@@ -7,9 +7,10 @@
 
 pub mod cell;
 pub mod consumers;
-mod loss;
+pub mod loss;
 mod run;
 mod stage;
+pub mod standing;
 mod writer;
 
 use std::collections::VecDeque;

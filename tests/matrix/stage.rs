@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::cell::{Cell, Consumer, Loss, Relays};
 use super::consumers::{Kind, Worker};
 use super::loss;
+use super::standing::{db, standing};
 use crate::common::{Event, Fixture, RelayProcess, SOON, config};
 
 /// Redis is DB 1 of the server; other databases have data, too.
@@ -138,9 +139,7 @@ impl Stage {
 
     /// A command in the broker's database.
     pub fn db(&self, redis: &Redis, words: &[&str]) -> Result<Value> {
-        let mut client = redis.connect()?;
-        client.cmd(["SELECT", "1"])?;
-        client.cmd(words)
+        db(redis, words)
     }
 
     pub fn marker_key(&self) -> &'static str {
@@ -162,50 +161,7 @@ impl Stage {
 
     /// The tasks that stand in a server's database 1, waiting or taken.
     pub fn standing(&self, redis: &Redis) -> HashSet<Uuid> {
-        match self.consumer {
-            Consumer::Stream => self.in_stream(redis).unwrap_or_default(),
-            Consumer::Celery => {
-                let mut found = self.in_list(redis, "jobs");
-                found.extend(self.in_flight(redis));
-                found
-            }
-            Consumer::List | Consumer::Receipts => {
-                let mut found = self.in_list(redis, "jobs");
-                found.extend(self.in_list(redis, "jobs:busy"));
-                found
-            }
-        }
-    }
-
-    /// Those that a Celery worker has taken and not acknowledged.
-    pub fn in_flight(&self, redis: &Redis) -> HashSet<Uuid> {
-        let texts = self.db(redis, &["HVALS", "unacked"]).map(|values| values.texts()).unwrap_or_default();
-        let read = |text: &String| serde_json::from_str::<serde_json::Value>(text).ok()?[0].pointer("/headers/id").cloned();
-        texts.iter().filter_map(read).map(|id| id.as_str().unwrap().parse().unwrap()).collect()
-    }
-
-    fn in_list(&self, redis: &Redis, key: &str) -> HashSet<Uuid> {
-        let texts = self.db(redis, &["LRANGE", key, "0", "-1"]).map(|values| values.texts()).unwrap_or_default();
-        let read = |text: &String| {
-            let message: serde_json::Value = serde_json::from_str(text).unwrap();
-            message.pointer("/headers/id").or(message.get("id")).unwrap().as_str().unwrap().parse().unwrap()
-        };
-        texts.iter().map(read).collect()
-    }
-
-    fn in_stream(&self, redis: &Redis) -> Option<HashSet<Uuid>> {
-        let group = self.db(redis, &["XINFO", "GROUPS", "jobs"]).ok()?;
-        let fields = group.items().first()?.items().to_vec();
-        let last = fields.chunks(2).find(|pair| pair[0].text().as_deref() == Some("last-delivered-id"))?[1].text()?;
-        let held = self.db(redis, &["XPENDING", "jobs", "workers", "-", "+", "100000"]).ok()?;
-        let held: HashSet<String> = held.items().iter().filter_map(|entry| entry.items()[0].text()).collect();
-        let entries = self.db(redis, &["XRANGE", "jobs", "-", "+"]).ok()?;
-        let standing = entries.items().iter().filter(|entry| {
-            let id = entry.items()[0].text().unwrap();
-            number(&id) > number(&last) || held.contains(&id)
-        });
-        let id = |entry: &Value| entry.items()[1].texts().chunks(2).find(|pair| pair[0] == "id").unwrap()[1].parse();
-        Some(standing.map(|entry| id(entry).unwrap()).collect())
+        standing(redis, self.consumer, "jobs")
     }
 
     /// How long the server may be before a receipt's absence tells.
@@ -214,14 +170,18 @@ impl Stage {
     }
 }
 
-fn number(id: &str) -> (u64, u64) {
-    let (time, count) = id.split_once('-').unwrap();
-    (time.parse().unwrap(), count.parse().unwrap())
-}
-
 /// The first word about a loss after a moment, in seconds since 1970.
 pub fn noticed(relays: &[RelayProcess], after: f64) -> Option<f64> {
-    let said = relays.iter().flat_map(RelayProcess::events).filter(is_news).map(|event| time(&event));
+    first(relays, after, is_news)
+}
+
+/// The first opening after a moment that doubts what it found.
+pub fn doubted(relays: &[RelayProcess], after: f64) -> Option<f64> {
+    first(relays, after, |event| event.name() == "queue.opened" && event.field("certified") == false)
+}
+
+fn first(relays: &[RelayProcess], after: f64, wanted: impl Fn(&Event) -> bool) -> Option<f64> {
+    let said = relays.iter().flat_map(RelayProcess::events).filter(|event| wanted(event)).map(|event| time(&event));
     said.filter(|at| *at >= after).min_by(f64::total_cmp)
 }
 
