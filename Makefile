@@ -1,11 +1,13 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench setup torture
+.PHONY: help demo test lint bench setup torture matrix
 
 STEP := scripts/step.sh
 # How long `make torture` goes on.
-TORTURE_SECONDS ?= 600
+SECONDS ?= 600
+# Which cells `make matrix` plays: all, or those with these words in their names ("flushall idle").
+CELLS ?= all
 # Where scripts/setup.sh puts Celery; the tests and the demo look there.
 export OUTBOXD_VENV ?= $(CURDIR)/target/venv
 
@@ -35,8 +37,14 @@ bench: ## Measure against the unsafe pump and the classic relay
 setup: ## Install what is missing: servers, Celery, linters
 	@scripts/setup.sh
 
-torture: ## Break everything at random for TORTURE_SECONDS (600)
+torture: ## Break everything at random for SECONDS (600)
 	@$(STEP) setup scripts/setup.sh servers
 	@$(STEP) python scripts/setup.sh python
-	@OUTBOXD_TORTURE_SECONDS=$(TORTURE_SECONDS) $(STEP) torture \
+	@OUTBOXD_TORTURE_SECONDS=$(SECONDS) $(STEP) torture \
 		cargo test --release --locked --features failpoints --test suite torture -- --nocapture --test-threads 1
+
+matrix: ## Play every cell of the fault matrix, or those that CELLS names
+	@$(STEP) setup scripts/setup.sh servers
+	@$(STEP) python scripts/setup.sh python
+	@OUTBOXD_MATRIX="$(CELLS)" $(STEP) matrix \
+		cargo test --release --locked --features failpoints --test suite matrix:: -- --nocapture --test-threads 1
