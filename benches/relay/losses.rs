@@ -121,7 +121,8 @@ fn different(redis: &mut Client, rows: u64) -> u64 {
     for from in (0..rows).step_by(10_000) {
         let to = from + 9_999;
         let messages = redis.cmd(["LRANGE", QUEUE, &from.to_string(), &to.to_string()]).unwrap().texts();
-        let id = |message: &String| message.split("\"id\":\"").nth(1).and_then(|rest| rest.get(..36)).map(str::to_owned);
+        let id =
+            |message: &String| message.split("\"id\":\"").nth(1).and_then(|rest| rest.get(..36)).map(str::to_owned);
         ids.extend(messages.iter().filter_map(id));
     }
     ids.len() as u64

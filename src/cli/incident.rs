@@ -52,7 +52,8 @@ pub(super) async fn run(args: IncidentArgs) -> Exit {
     };
     let shown = match args.command {
         IncidentCommand::List { queue, open, limit, json } => {
-            let filter = IncidentFilter { queue: queue.as_deref(), open, limit: limit.into(), ..IncidentFilter::default() };
+            let filter =
+                IncidentFilter { queue: queue.as_deref(), open, limit: limit.into(), ..IncidentFilter::default() };
             list(&outbox, filter, json).await
         }
         IncidentCommand::Show { incident, json } => show(&outbox, incident, json).await,

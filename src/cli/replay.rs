@@ -121,7 +121,9 @@ fn sentence(queue: &str, replay: &Replay, start: bool) -> String {
     let what = format!("{} rows of {} batches ({first} to {last})", replay.rows, replay.batches);
     match replay.incident {
         Some(incident) => {
-            format!("queue {queue:?}: {what} are sent again as replay {incident}; see `outboxd replay status {incident}`")
+            format!(
+                "queue {queue:?}: {what} are sent again as replay {incident}; see `outboxd replay status {incident}`"
+            )
         }
         None if start => format!("queue {queue:?}: nothing to send again in {} batches", replay.batches),
         None => format!("queue {queue:?}: {what} would be sent again; nothing was changed"),
@@ -144,7 +146,9 @@ async fn status(outbox: &Outbox, replay: Option<i64>, json: bool) -> Result<Exit
 async fn cancel(outbox: &Outbox, replay: i64) -> Result<Exit, Fault> {
     match outbox.cancel_replay(replay).await? {
         Some(rows) => {
-            say(&format!("outboxd: replay {replay} is cancelled; {rows} rows that were not planned yet stay as they were"));
+            say(&format!(
+                "outboxd: replay {replay} is cancelled; {rows} rows that were not planned yet stay as they were"
+            ));
             Ok(Exit::Ok)
         }
         None => {

@@ -42,7 +42,8 @@ pub(super) async fn run(args: StatusArgs) -> Exit {
 
 /// Columns as wide as they must be.
 pub(super) fn table(queues: &[QueueGauge]) -> String {
-    let head = ["QUEUE", "STATE", "PENDING", "OLDEST", "HELD", "DEAD", "BATCH", "REACHED", "CONSUMED", "RELAY"].map(str::to_owned);
+    let head = ["QUEUE", "STATE", "PENDING", "OLDEST", "HELD", "DEAD", "BATCH", "REACHED", "CONSUMED", "RELAY"]
+        .map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head).chain(queues.iter().map(line)).collect();
     let mut text = columns(&rows);
     for queue in queues {

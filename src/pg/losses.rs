@@ -8,8 +8,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::outbox::{Outbox, missing, one};
 use super::Param;
+use super::outbox::{Outbox, missing, one};
 use crate::batch::Marker;
 use crate::fault::Fault;
 
@@ -169,8 +169,7 @@ impl Outbox {
 
     /// Says that absence proves nothing until a boundary is settled; whether the tenure is still the queue's.
     pub async fn doubt(&self, queue: &str, at: Marker) -> Result<bool, Fault> {
-        let params: [Param<'_>; 3] =
-            [(&queue, Type::TEXT), (&at.tenure, Type::UUID), (&at.position, Type::INT8)];
+        let params: [Param<'_>; 3] = [(&queue, Type::TEXT), (&at.tenure, Type::UUID), (&at.position, Type::INT8)];
         let rows = self.database.transaction("doubt", &self.sql.doubt, &params).await?;
         Ok(one(&rows, "doubt")?.get(0))
     }
@@ -241,7 +240,10 @@ impl Outbox {
     /// Where consumption is not tracked, what was dispatched longer than `horizon` ago counts as done.
     pub async fn repair(&self, horizon: Duration) -> Result<Vec<(String, i64)>, Fault> {
         let within = Duration::from_secs(24 * 3600);
-        let rows = self.database.transaction_within(within, "repair", &self.sql.repair, &[(&horizon.as_secs_f64(), Type::FLOAT8)]).await?;
+        let rows = self
+            .database
+            .transaction_within(within, "repair", &self.sql.repair, &[(&horizon.as_secs_f64(), Type::FLOAT8)])
+            .await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 

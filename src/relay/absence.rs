@@ -97,6 +97,9 @@ mod tests {
         let many: Vec<i64> = (0..150_000).collect();
         absence.look(start, 7, &many, GRACE);
         assert_eq!(absence.look(at(start, 60), 8, &many, GRACE), None);
-        assert_eq!(absence.look(at(start, 120), 9, &[], GRACE).map(|(consumed, rows)| (consumed, rows.len())), Some((8, 150_000)));
+        assert_eq!(
+            absence.look(at(start, 120), 9, &[], GRACE).map(|(consumed, rows)| (consumed, rows.len())),
+            Some((8, 150_000))
+        );
     }
 }

@@ -169,8 +169,9 @@ impl Confirms {
         let broken = match &track.before {
             Some((before, then)) => judge(before, &now.facts, pushed.saturating_sub(*then)),
             // What lasts shows in a single look.
-            None => since_stored(subject.hold.facts.as_deref(), &now.facts)
-                .or_else(|| judge(&now.facts, &now.facts, 0)),
+            None => {
+                since_stored(subject.hold.facts.as_deref(), &now.facts).or_else(|| judge(&now.facts, &now.facts, 0))
+            }
         };
         track.before = Some((now.facts.clone(), pushed));
         let lasts = broken.as_ref().is_some_and(is_lasting);
@@ -275,8 +276,13 @@ impl Confirms {
         if cause == "restart" || cause == "no_receipt" {
             self.shared.metrics.incident(&subject.queue, cause);
         }
-        tracing::warn!(event = "queue.scheduled_again", queue = subject.queue, cause, rows,
-            "tasks that were published are not in Redis, and nothing proves that they were consumed");
+        tracing::warn!(
+            event = "queue.scheduled_again",
+            queue = subject.queue,
+            cause,
+            rows,
+            "tasks that were published are not in Redis, and nothing proves that they were consumed"
+        );
         self.shared.kick.notify_one();
     }
 
@@ -287,11 +293,16 @@ impl Confirms {
     }
 
     /// Absence counts as consumption.
-    async fn observed(&self, subject: &Subject, track: &mut Track, marker: Marker, now: &Snapshot) -> Result<(), Fault> {
+    async fn observed(
+        &self,
+        subject: &Subject,
+        track: &mut Track,
+        marker: Marker,
+        now: &Snapshot,
+    ) -> Result<(), Fault> {
         let settings = &subject.route.settings;
         let Some((present, _)) = rows_of(&now.present) else { return self.cannot_tell(subject, &now.present) };
-        let grace =
-            if settings.format == FormatName::Celery { settings.confirm_grace.get() } else { Duration::ZERO };
+        let grace = if settings.format == FormatName::Celery { settings.confirm_grace.get() } else { Duration::ZERO };
         let Some((consumed, outstanding)) = track.absence.look(Instant::now(), marker.position, present, grace) else {
             return Ok(());
         };
@@ -341,8 +352,12 @@ impl Confirms {
                 subject.hold.incidents.store(recovered.open > 0, Ordering::Relaxed);
                 for took in recovered.took {
                     self.shared.metrics.recovered(&subject.queue, took);
-                    tracing::info!(event = "queue.recovered", queue = subject.queue, took_ms = took.as_millis(),
-                        "everything that a loss took has been sent again; see `outboxd incident list`");
+                    tracing::info!(
+                        event = "queue.recovered",
+                        queue = subject.queue,
+                        took_ms = took.as_millis(),
+                        "everything that a loss took has been sent again; see `outboxd incident list`"
+                    );
                 }
             }
             // Whether it was written is not known: counting it twice would be worse than not at all.

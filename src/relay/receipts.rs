@@ -80,8 +80,12 @@ async fn store(shared: &Shared, target: &str, found: &[receipts::Receipt]) -> Re
                     shared.outbox.give_up(said.task_id, &failure.class, &failure.message).await?;
                 }
             },
-            None => tracing::warn!(event = "receipt.useless", redis = target, entry = receipt.entry,
-                "a receipt names no task and is dropped; it needs a field task_id with the task's id"),
+            None => tracing::warn!(
+                event = "receipt.useless",
+                redis = target,
+                entry = receipt.entry,
+                "a receipt names no task and is dropped; it needs a field task_id with the task's id"
+            ),
         }
     }
     if !done.is_empty() {

@@ -142,8 +142,14 @@ impl Targets {
         let percent = u64::from(percent);
         if percent < 100 && over(percent) {
             if tight.insert(name.to_owned()) {
-                tracing::warn!(event = "redis.tight", redis = name, used, maxmemory = max, percent,
-                    "Redis is about to run out of memory; tasks wait in Postgres (redis.NAME.memory_percent)");
+                tracing::warn!(
+                    event = "redis.tight",
+                    redis = name,
+                    used,
+                    maxmemory = max,
+                    percent,
+                    "Redis is about to run out of memory; tasks wait in Postgres (redis.NAME.memory_percent)"
+                );
             }
         } else if !over(percent.saturating_sub(SLACK_PERCENT)) && tight.remove(name) {
             tracing::info!(event = "redis.roomy", redis = name, used, maxmemory = max, "Redis has memory again");

@@ -65,9 +65,10 @@ impl Track {
     /// Whether everything up to there is consumed: then there is nothing to learn, and nothing to lose.
     pub(crate) fn is_settled(&self, position: i64) -> bool {
         self.doubt.is_none()
-            && self.written.as_ref().is_some_and(|(at, consumed, rows)| {
-                *at == position && *consumed == position && rows.is_empty()
-            })
+            && self
+                .written
+                .as_ref()
+                .is_some_and(|(at, consumed, rows)| *at == position && *consumed == position && rows.is_empty())
     }
 }
 

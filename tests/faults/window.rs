@@ -169,7 +169,8 @@ async fn tasks_wait_while_a_server_has_nearly_no_memory_left_and_flow_when_it_ha
     said(&relay, "redis.tight", 1).await;
     let client = fixture.database.connect().await;
     let looked = eventually(SOON, || async {
-        let metric = client.query_one("select clock_timestamp() > max(created_at) + interval '1 s' from outbox", &[]).await;
+        let metric =
+            client.query_one("select clock_timestamp() > max(created_at) + interval '1 s' from outbox", &[]).await;
         metric.unwrap().get::<_, bool>(0)
     });
     assert!(looked.await);

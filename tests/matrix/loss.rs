@@ -61,7 +61,8 @@ pub fn strike(stage: &Stage, cell: Cell, armed: &Armed) -> Bite {
         Loss::Marker => drop(stage.db(redis, &["DEL", stage.marker_key()]).unwrap()),
         Loss::Deleted | Loss::Renamed => {
             bite.before = stage.standing(redis);
-            let words = if cell.loss == Loss::Deleted { vec!["DEL", "jobs"] } else { vec!["RENAME", "jobs", "elsewhere"] };
+            let words =
+                if cell.loss == Loss::Deleted { vec!["DEL", "jobs"] } else { vec!["RENAME", "jobs", "elsewhere"] };
             stage.db(redis, &words).unwrap();
         }
         Loss::Evicted => evict(stage, redis),

@@ -62,7 +62,8 @@ fn play(consumer: Consumer) {
             scope.spawn(|| {
                 while let Some(cell) = { cells.lock().unwrap().pop_front() } {
                     let began = Instant::now();
-                    let outcome = catch_unwind(AssertUnwindSafe(|| one(cell))).unwrap_or_else(|panic| panicked(&*panic));
+                    let outcome =
+                        catch_unwind(AssertUnwindSafe(|| one(cell))).unwrap_or_else(|panic| panicked(&*panic));
                     print(cell, &outcome, began);
                     if !outcome.wrong.is_empty() {
                         failed.lock().unwrap().push(format!("{cell}: {}", outcome.wrong.join("; ")));

@@ -188,7 +188,8 @@ impl Scene {
     async fn drained(&self) -> bool {
         eventually(LATER, || async {
             self.stage.standing(self.stage.server()).is_empty()
-                && self.stage.position() == Some(self.number("select max(batch) from outbox_batch where queue = 'jobs'").await)
+                && self.stage.position()
+                    == Some(self.number("select max(batch) from outbox_batch where queue = 'jobs'").await)
                 && self.number("select count(*) from outbox_held where batch is null").await == 0
                 && self.open_incidents().await == 0
                 && (!self.cell.is_claimed() || self.missing().is_empty())

@@ -155,7 +155,8 @@ impl Stage {
     /// How often a relay has looked at messages: nobody else asks for expiries.
     pub fn looks(&self) -> u64 {
         let text = self.server().cmd(["INFO", "commandstats"]).ok().and_then(|text| text.text()).unwrap_or_default();
-        let calls = text.lines().find_map(|line| line.strip_prefix("cmdstat_pttl:calls=")?.split(',').next()?.parse().ok());
+        let calls =
+            text.lines().find_map(|line| line.strip_prefix("cmdstat_pttl:calls=")?.split(',').next()?.parse().ok());
         calls.unwrap_or(0)
     }
 

@@ -236,8 +236,7 @@ async fn a_marker_above_the_ledger_makes_no_checkpoint() {
     let mark = "select outbox_mark(array['q'], array[$1::text::uuid], array[$2::bigint])";
     let marked = reader.client.query_one(mark, &[&reader.tenure, &1_i64]).await.unwrap().get::<_, i32>(0);
     assert_eq!(marked, 0);
-    let sql =
-        "select cause from outbox_open('q', gen_random_uuid(), 'here', 'one', $1::text::uuid, 1, 'test', '1 hour', 'none', null)";
+    let sql = "select cause from outbox_open('q', gen_random_uuid(), 'here', 'one', $1::text::uuid, 1, 'test', '1 hour', 'none', null)";
     let cause: String = reader.client.query_one(sql, &[&reader.tenure]).await.unwrap().get(0);
     assert_eq!(cause, "kept", "Redis has lost nothing");
 }

@@ -101,7 +101,9 @@ pub async fn one(scene: &mut Scene, rng: &mut Rng) {
             "select count(pg_terminate_backend(pid)) from pg_stat_activity
               where pid <> pg_backend_pid() and backend_type = 'client backend'",
         )),
-        Fault::RelayKilled | Fault::RelayFrozen | Fault::Another | Fault::RelayStopped => relays(scene, fault, rng).await,
+        Fault::RelayKilled | Fault::RelayFrozen | Fault::Another | Fault::RelayStopped => {
+            relays(scene, fault, rng).await
+        }
     }
 }
 

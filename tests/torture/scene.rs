@@ -170,7 +170,8 @@ impl Scene {
 
     pub async fn verdict(&self) -> Verdict {
         let db = self.fixture.database.connect().await;
-        let mut verdict = Verdict { committed: self.books.committed.len(), excused: self.excused, ..Verdict::default() };
+        let mut verdict =
+            Verdict { committed: self.books.committed.len(), excused: self.excused, ..Verdict::default() };
         verdict.rolled_back = self.books.rolled_back.len();
         verdict.faults.clone_from(&self.faults);
         for task in self.missing() {
@@ -239,8 +240,19 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} committed, {} rolled back, {} lost, {} ghosts", self.committed, self.rolled_back, self.lost.len(), self.ghosts)?;
-        writeln!(f, "{} ran twice; reported possible {}, brought back by Redis {}", self.doubled, self.reported, self.excused)?;
+        writeln!(
+            f,
+            "{} committed, {} rolled back, {} lost, {} ghosts",
+            self.committed,
+            self.rolled_back,
+            self.lost.len(),
+            self.ghosts
+        )?;
+        writeln!(
+            f,
+            "{} ran twice; reported possible {}, brought back by Redis {}",
+            self.doubled, self.reported, self.excused
+        )?;
         writeln!(f, "{} incidents open, {} rows wait, {} messages stand", self.open, self.waiting, self.standing)?;
         writeln!(f, "incidents {:?}", self.incidents)?;
         write!(f, "{} faults {:?}", self.faults.values().sum::<usize>(), self.faults)?;

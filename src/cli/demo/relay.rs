@@ -133,7 +133,8 @@ impl Relay {
     pub(super) fn recovered(&mut self, since: Timestamp) -> Option<f64> {
         let events = self.events();
         let over = |queue: &&str| {
-            let mut over = events.iter().filter(|event| event.name == "queue.recovered" && event.text("queue") == *queue);
+            let mut over =
+                events.iter().filter(|event| event.name == "queue.recovered" && event.text("queue") == *queue);
             over.find_map(|event| event.after(since))
         };
         QUEUES.iter().map(over).try_fold(0.0, |last: f64, seconds| Some(last.max(seconds?)))
