@@ -300,6 +300,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_done(p_queue text, p_age interval)
 --   returns bigint; sql, stable, set search_path = SCHEMA, pg_temp
 
+-- function outbox_doubt(p_queue text, p_tenure uuid, p_base bigint)
+--   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
+
 -- function outbox_enqueue(queue text, task text, args jsonb DEFAULT '[]'::jsonb, kwargs jsonb DEFAULT '{}'::jsonb, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
 --   returns uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
 
@@ -387,10 +390,10 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_release(p_relay text)
 --   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
 
--- function outbox_repair()
+-- function outbox_repair(p_horizon interval)
 --   returns TABLE(queue text, rows bigint); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
 
--- function outbox_repair_queue(p_queue text, p_tip bigint)
+-- function outbox_repair_queue(p_queue text, p_tip bigint, p_horizon interval)
 --   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
 
 -- function outbox_replay(p_queue text, p_since timestamp with time zone, p_until timestamp with time zone, p_first bigint, p_last bigint, p_unconsumed boolean, p_start boolean, p_by text)
@@ -495,6 +498,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_reader may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
 -- outbox_relay may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
 -- outbox_relay may execute function outbox_done(text,interval)
+-- outbox_relay may execute function outbox_doubt(text,uuid,bigint)
 -- outbox_producer may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_relay may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_producer may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
@@ -530,8 +534,8 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_recovered(text,bigint,bigint)
 -- outbox_relay may execute function outbox_refuse()
 -- outbox_relay may execute function outbox_release(text)
--- outbox_relay may execute function outbox_repair()
--- outbox_relay may execute function outbox_repair_queue(text,bigint)
+-- outbox_relay may execute function outbox_repair(interval)
+-- outbox_relay may execute function outbox_repair_queue(text,bigint,interval)
 -- outbox_relay may execute function outbox_replay(text,timestamp with time zone,timestamp with time zone,bigint,bigint,boolean,boolean,text)
 -- outbox_relay may execute function outbox_replay_cancel(bigint)
 -- outbox_relay may execute function outbox_resend(text,bigint)

@@ -102,6 +102,10 @@ fn migrated_cluster() -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (program.modified().unwrap(), program.len()).hash(&mut hasher);
     let folder = template().join(format!("migrated-{:016x}", hasher.finish()));
+    // One of many processes makes it; the others wait for that.
+    fs::create_dir_all(template()).unwrap();
+    let lock = fs::File::create(template().join("lock")).unwrap();
+    lock.lock().unwrap();
     if !folder.exists() {
         for stale in fs::read_dir(template()).unwrap().flatten() {
             if stale.file_name().to_string_lossy().starts_with("migrated-") {
