@@ -31,6 +31,8 @@ begin
      set attempts = d.attempts + 1, last_failed_at = clock_timestamp(),
          error_class = excluded.error_class, error = excluded.error
   returning d.attempts = 1 into v_new;
+  -- A loss may have scheduled it again, and the relay not have planned it yet: the full row is in outbox_dead now.
+  delete from outbox_held h where h.task_id = outbox_fail.task_id and h.batch is null and h.incident is not null;
   return coalesce(v_new, false);
 end
 $$;

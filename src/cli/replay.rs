@@ -144,16 +144,10 @@ async fn status(outbox: &Outbox, replay: Option<i64>, json: bool) -> Result<Exit
 }
 
 async fn cancel(outbox: &Outbox, replay: i64) -> Result<Exit, Fault> {
-    match outbox.cancel_replay(replay).await? {
-        Some(rows) => {
-            say(&format!(
-                "outboxd: replay {replay} is cancelled; {rows} rows that were not planned yet stay as they were"
-            ));
-            Ok(Exit::Ok)
-        }
-        None => {
-            say(&format!("outboxd: there is no replay {replay} that is under way; see `outboxd replay status`"));
-            Ok(Exit::Failure)
-        }
-    }
+    let Some(rows) = outbox.cancel_replay(replay).await? else {
+        say(&format!("outboxd: there is no replay {replay} that is under way; see `outboxd replay status`"));
+        return Ok(Exit::Failure);
+    };
+    say(&format!("outboxd: replay {replay} is cancelled; {rows} rows that were not planned yet stay as they were"));
+    Ok(Exit::Ok)
 }

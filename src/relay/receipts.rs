@@ -21,6 +21,7 @@ const SLICE: u64 = 1000;
 /// Runs until the relay stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut links: HashMap<String, Link> = HashMap::new();
+    let mut said: HashMap<String, &'static str> = HashMap::new();
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -31,10 +32,19 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             // One target that does not answer delays the receipts of another by its time-out, and nothing else.
             match drain(&shared, &target, link, key.as_bytes()).await {
                 Ok(link) => {
+                    said.remove(&target);
                     links.insert(target, link);
                 }
+                // The lanes say that a server is away.
+                Err(Fault::Retry(reason)) => {
+                    tracing::debug!(event = "receipts.unread", redis = target, class = reason.class, reason = %reason.message);
+                }
                 Err(fault) => {
-                    tracing::debug!(event = "receipts.unread", redis = target, class = fault.reason().class, reason = %fault);
+                    let class = fault.reason().class;
+                    if said.insert(target.clone(), class) != Some(class) {
+                        tracing::error!(event = "receipts.unread", redis = target, class, reason = %fault,
+                            "what workers acknowledge there is not heard");
+                    }
                 }
             }
         }
@@ -73,19 +83,20 @@ async fn drain(shared: &Shared, target: &str, link: Option<Link>, key: &[u8]) ->
 async fn store(shared: &Shared, target: &str, found: &[receipts::Receipt]) -> Result<(), Fault> {
     let mut done = Vec::new();
     for receipt in found {
-        match &receipt.said {
-            Some(said) => match &said.failure {
-                None => done.push(said.task_id),
-                Some(failure) => {
-                    shared.outbox.give_up(said.task_id, &failure.class, &failure.message).await?;
-                }
-            },
-            None => tracing::warn!(
+        let Some(said) = &receipt.said else {
+            tracing::warn!(
                 event = "receipt.useless",
                 redis = target,
                 entry = receipt.entry,
                 "a receipt names no task and is dropped; it needs a field task_id with the task's id"
-            ),
+            );
+            continue;
+        };
+        match &said.failure {
+            None => done.push(said.task_id),
+            Some(failure) => {
+                shared.outbox.give_up(said.task_id, &failure.class, &failure.message).await?;
+            }
         }
     }
     if !done.is_empty() {
