@@ -6,6 +6,7 @@ mod once;
 mod receipts;
 mod repair;
 mod replays;
+mod retention;
 mod rules;
 mod stage;
 mod statements;

@@ -42,3 +42,18 @@ async fn only_receipts_count_and_what_has_none_in_time_and_is_absent_is_sent_aga
     holds(&fixture, "jobs", &last);
     assert_eq!(listed(&fixture, "jobs").len(), 1, "neither the consumed nor the dead came again");
 }
+
+#[tokio::test]
+async fn a_key_in_the_way_of_the_receipts_is_told_once_and_they_are_heard_when_it_is_gone() {
+    let fixture = Fixture::new();
+    fixture.redis.cmd(["SET", "outbox:receipts", "x"]).unwrap();
+    let mut relay = relay(&fixture, &RECEIPT).await;
+    let rows = insert(&fixture, "jobs", 1);
+    let told = relay.wait_event("receipts.unread", |event| event.text("level") == "error", SOON).await;
+    assert!(told.text("reason").contains("`receipts`"), "{told:?}");
+    fixture.redis.cmd(["DEL", "outbox:receipts"]).unwrap();
+    fixture.redis.cmd(["XADD", "outbox:receipts", "*", "task_id", &rows[0]]).unwrap();
+    answers(&fixture, &format!("select outbox_status('{}')", rows[0]), "consumed");
+    let told = relay.events().iter().filter(|event| event.name() == "receipts.unread").count();
+    assert_eq!(told, 1);
+}

@@ -62,8 +62,8 @@ async fn a_replay_rings_goes_out_once_and_is_over() {
     let wanted = [&rows[2][..], &rows[0]].concat();
     holds(&fixture, "jobs", &wanted);
     answers(&fixture, &format!("select recovered_at is not null from outbox_incident where incident = {number}"), "t");
-    let status = json(&fixture, &["replay", "status", &number, "--json"]);
-    let replay = &status["replays"][0];
+    let shown = json(&fixture, &["replay", "status", &number, "--json"]);
+    let replay = &shown["replays"][0];
     assert_eq!((&replay["replayed"], &replay["waiting"], &replay["cause"]), (&5.into(), &0.into(), &"operator".into()));
     assert!(command(&fixture, &["replay", "status"]).stdout.contains("over after"));
     let late = command(&fixture, &["replay", "cancel", &number]);

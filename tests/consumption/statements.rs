@@ -184,6 +184,18 @@ fn a_task_that_a_worker_gave_up_is_dead_counts_its_attempts_and_does_not_go_out_
 }
 
 #[test]
+fn a_task_that_is_given_up_while_it_waits_to_be_sent_again_is_not() {
+    let database = Database::migrated();
+    open(&database, FIRST, "a", "observe", None);
+    insert(&database, 2);
+    let newest = publish(&database, FIRST, "log", 500);
+    database.sql("select outbox_replay('q', null, null, null, null, false, true, 'me')");
+    database.sql("select outbox_fail(task_id, 'Error', '') from outbox order by id limit 1");
+    assert_eq!(publish(&database, FIRST, "ids", 500), newest + 1);
+    assert_eq!(ask(&database, "select rows from outbox_batch where kind = 'ids'"), "1");
+}
+
+#[test]
 fn a_worker_may_fail_tasks_and_read_none_of_the_tables() {
     let database = Database::migrated();
     let unknown = "set role outbox_worker; select outbox_fail(gen_random_uuid(), 'E', 'x')";
