@@ -63,8 +63,8 @@ async fn a_replay_rings_goes_out_once_and_is_over() {
     holds(&fixture, "jobs", &wanted);
     answers(&fixture, &format!("select recovered_at is not null from outbox_incident where incident = {number}"), "t");
     let shown = json(&fixture, &["replay", "status", &number, "--json"]);
-    let replay = &shown["replays"][0];
-    assert_eq!((&replay["replayed"], &replay["waiting"], &replay["cause"]), (&5.into(), &0.into(), &"operator".into()));
+    let told = &shown["replays"][0];
+    assert_eq!((&told["replayed"], &told["waiting"], &told["cause"]), (&5.into(), &0.into(), &"operator".into()));
     assert!(command(&fixture, &["replay", "status"]).stdout.contains("over after"));
     let late = command(&fixture, &["replay", "cancel", &number]);
     assert!(late.status.code() == Some(1) && late.stderr.contains("no replay"), "{late:?}");
