@@ -80,16 +80,17 @@ impl Hint {
     /// Whether a relay that does not hold the queue should take it now.
     ///
     /// Its own queues, and those that nobody holds, it takes at once. Another's it leaves alone until something has
-    /// waited for `patience`: its holder is there and busy, or it is gone.
+    /// waited for `patience`: its holder is there and busy, or it is gone. While the marker moves towards what was
+    /// planned, the holder is at work, however long rows wait behind a replay.
     pub(crate) fn calls(&self, relay: &str, patience: Duration, now: Instant) -> bool {
         if self.paused {
             return false;
         }
         let patience = if self.owner.is_empty() || self.owner == relay { Duration::ZERO } else { patience };
         let overdue = |since: Option<Instant>| since.is_some_and(|at| at + patience <= now);
-        (self.rows && self.waiting >= patience)
-            || overdue(self.due)
-            || overdue(self.stranded.as_ref().map(|it| it.since))
+        let stranded = self.stranded.as_ref().map(|it| it.since);
+        let moves = stranded.is_some() && !overdue(stranded);
+        !moves && (self.rows && self.waiting >= patience || overdue(self.due)) || overdue(stranded)
     }
 }
 
@@ -113,6 +114,16 @@ mod tests {
     fn another_relays_queue_is_taken_only_after_its_rows_have_waited() {
         assert!(!waiting("other", Duration::from_millis(999)).calls("me", PATIENCE, Instant::now()));
         assert!(waiting("other", PATIENCE).calls("me", PATIENCE, Instant::now()));
+    }
+
+    #[test]
+    fn a_holder_that_gets_on_with_a_replay_keeps_its_queue_however_long_rows_wait() {
+        let now = Instant::now();
+        let moved = |ago| Some(Stranded { since: now.checked_sub(ago).unwrap(), marker: None });
+        let replaying = Hint { stranded: moved(Duration::from_millis(500)), ..waiting("other", PATIENCE) };
+        assert!(!replaying.calls("me", PATIENCE, now));
+        assert!(replaying.calls("other", PATIENCE, now));
+        assert!(Hint { stranded: moved(PATIENCE), ..replaying }.calls("me", PATIENCE, now));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::absence::Absence;
 use super::backoff::Backoff;
 use crate::broker::Present;
-use crate::broker::evidence::{Break, Facts};
+use crate::broker::evidence::{Break, EntryId, Facts};
 
 /// After so long without a break of the evidence, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(900);
@@ -91,6 +91,7 @@ pub(crate) fn stored(facts: &Facts) -> String {
         "incarnation": facts.server.incarnation.to_string(),
         "evicted_keys": facts.server.evicted_keys,
         "entries_added": facts.stream.and_then(|stream| stream.added),
+        "last_entry": facts.stream.map(|stream| stream.last_generated.to_string()),
     })
     .to_string()
 }
@@ -101,10 +102,15 @@ pub(crate) fn since_stored(stored: Option<&str>, now: &Facts) -> Option<Break> {
     if stored.get("incarnation")?.as_str()? != now.server.incarnation.to_string() {
         return None;
     }
-    if let (Some(before), Some(stream)) = (stored.get("entries_added").and_then(serde_json::Value::as_u64), now.stream)
-        && (!stream.exists || stream.added.is_some_and(|added| added < before))
-    {
-        return Some(Break::StreamGone);
+    let added = stored.get("entries_added").and_then(serde_json::Value::as_u64);
+    let last = stored.get("last_entry").and_then(serde_json::Value::as_str).and_then(|id| id.parse::<EntryId>().ok());
+    if let (Some(before @ 1..), Some(last), Some(stream)) = (added, last, now.stream) {
+        let fewer = stream.added.is_some_and(|added| added < before);
+        // Nothing was ever removed from this one, and it does not go back so far.
+        let younger = stream.added == Some(now.length) && stream.first.is_some_and(|first| first > last);
+        if !stream.exists || fewer || younger {
+            return Some(Break::StreamGone);
+        }
     }
     let evicted = now.server.evicted_keys.saturating_sub(stored.get("evicted_keys")?.as_u64()?);
     (evicted > 0 && !now.server.maxmemory_policy.starts_with("volatile")).then_some(Break::Evicted(evicted))
