@@ -51,12 +51,12 @@ pub async fn run(stage: &Stage) -> String {
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
     arrive(stage, rows).await;
-    let replay = rows as f64 / begun.elapsed().as_secs_f64();
+    let again = rows as f64 / begun.elapsed().as_secs_f64();
     let peak = relay.memory("VmHWM");
     let different = different(&mut redis, rows);
     relay.stop();
     assert_eq!(different, rows, "tasks are missing");
-    report(rows, &Figures { drain, noticed, replay, memory, peak })
+    report(rows, &Figures { drain, noticed, replay: again, memory, peak })
 }
 
 fn report(rows: u64, figures: &Figures) -> String {

@@ -133,25 +133,11 @@ impl Confirms {
         if !resting {
             track.rests = Some(Instant::now() + began.elapsed() * SHARE);
         }
-        let believed = self.accept(subject, &snapshot) != Accepted::No;
+        let believed = accept(subject, &snapshot) != Accepted::No;
         if believed || is_catching_up(&subject.hold, &snapshot) {
             self.judged(subject, track, &snapshot, resting, believed).await?;
         }
         Ok(())
-    }
-
-    fn accept(&self, subject: &Subject, snapshot: &Snapshot) -> Accepted {
-        let incarnation = snapshot.facts.server.incarnation.to_string();
-        let seen = rules::Snapshot { marker: snapshot.found.marker, incarnation: &incarnation, unbroken: true };
-        let tenure = rules::Tenure {
-            token: subject.hold.token,
-            incarnation: &subject.hold.incarnation,
-            certified: subject.hold.certified.load(Ordering::Relaxed),
-            opened_at: subject.hold.opened_at,
-            // Under the queue's lock, Postgres compares the position with its ledger.
-            newest: i64::MAX,
-        };
-        rules::accept(&seen, &tenure)
     }
 
     /// A look that may be believed as far as marker and incarnation go; while the lane catches up, only its evidence.
@@ -209,10 +195,11 @@ impl Confirms {
             return Ok(());
         }
         if !subject.hold.certified.load(Ordering::Relaxed) {
-            return match rows {
-                Some(_) => self.settle(subject, track, marker, rows, None).await,
-                None => self.cannot_tell(subject, &now.present),
-            };
+            if rows.is_none() {
+                self.cannot_tell(subject, &now.present);
+                return Ok(());
+            }
+            return self.settle(subject, track, marker, rows, None).await;
         }
         match subject.route.settings.confirm {
             Confirm::Observe => self.observed(subject, track, marker, now).await,
@@ -286,10 +273,9 @@ impl Confirms {
         self.shared.kick.notify_one();
     }
 
-    fn cannot_tell(&self, subject: &Subject, present: &Present) -> Result<(), Fault> {
+    fn cannot_tell(&self, subject: &Subject, present: &Present) {
         let result = if matches!(present, Present::TooMany(_)) { "too_many" } else { "unknown" };
         self.shared.metrics.confirm(&subject.queue, result);
-        Ok(())
     }
 
     /// Absence counts as consumption.
@@ -301,7 +287,10 @@ impl Confirms {
         now: &Snapshot,
     ) -> Result<(), Fault> {
         let settings = &subject.route.settings;
-        let Some((present, _)) = rows_of(&now.present) else { return self.cannot_tell(subject, &now.present) };
+        let Some((present, _)) = rows_of(&now.present) else {
+            self.cannot_tell(subject, &now.present);
+            return Ok(());
+        };
         let grace = if settings.format == FormatName::Celery { settings.confirm_grace.get() } else { Duration::ZERO };
         let Some((consumed, outstanding)) = track.absence.look(Instant::now(), marker.position, present, grace) else {
             return Ok(());
@@ -371,4 +360,19 @@ impl Confirms {
 fn is_catching_up(hold: &Hold, now: &Snapshot) -> bool {
     now.facts.server.incarnation.to_string() == hold.incarnation
         && now.found.marker.is_some_and(|marker| marker.tenure == hold.token && marker.position < hold.opened_at)
+}
+
+/// What a look is good for, under the tenure that the lane holds.
+fn accept(subject: &Subject, snapshot: &Snapshot) -> Accepted {
+    let incarnation = snapshot.facts.server.incarnation.to_string();
+    let seen = rules::Snapshot { marker: snapshot.found.marker, incarnation: &incarnation, unbroken: true };
+    let tenure = rules::Tenure {
+        token: subject.hold.token,
+        incarnation: &subject.hold.incarnation,
+        certified: subject.hold.certified.load(Ordering::Relaxed),
+        opened_at: subject.hold.opened_at,
+        // Under the queue's lock, Postgres compares the position with its ledger.
+        newest: i64::MAX,
+    };
+    rules::accept(&seen, &tenure)
 }

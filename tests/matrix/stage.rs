@@ -80,7 +80,8 @@ impl Stage {
             }
         };
         // A relay that was killed is replaced in time; of two that live, neither takes what the other is busy with.
-        let quick = if cell.relays == Relays::Two { QUICK.replace("takeover_after = \"300ms\"\n", "") } else { QUICK.into() };
+        let quick =
+            if cell.relays == Relays::Two { QUICK.replace("takeover_after = \"300ms\"\n", "") } else { QUICK.into() };
         let more = format!("{quick}{format}\n");
         config(&self.fixture.database.url(), &self.url(), &more)
     }

@@ -67,17 +67,17 @@ fn play(args: &DemoArgs, sandbox: &Sandbox, runtime: &Handle, stop: &Cancellatio
     let worker = if celery.is_some() { "a Celery worker" } else { "a consumer" };
     progress.step(&format!("Start PostgreSQL, Redis, the relay and {worker}"));
     let stage = Stage::start(sandbox, celery.as_deref(), runtime)?;
-    let lost = (args.orders / 5).min(LOST_ORDERS);
+    let standing = (args.orders / 5).min(LOST_ORDERS);
     let meanwhile = args.orders / 10;
     // The two tasks that keep the worker busy come from orders, too.
-    let stream = args.orders - lost - meanwhile - 2;
+    let stream = args.orders - standing - meanwhile - 2;
     let rate = SLOWEST_PER_SECOND.max(stream / LOAD_SECONDS);
     let mut story = Story { stage, runtime, stop, progress, load: None, due: 0, rate, stream, orders: args.orders };
     story.started()?;
     story.place()?;
     let relay_kill = story.kill_the_relay()?;
     let redis_restart = story.restart_redis()?;
-    let (loss, mut redis_loss) = story.lose_redis(lost, meanwhile)?;
+    let (loss, mut redis_loss) = story.lose_redis(standing, meanwhile)?;
     story.finish(&loss, &mut redis_loss)?;
     story.report(&loss, (relay_kill, redis_restart, redis_loss))
 }

@@ -3,6 +3,7 @@
 //! Labels come from closed sets, queue names excepted: 200 of them have series of their own, the others share `_other`.
 
 mod catalogue;
+mod consumption;
 mod queue;
 mod relay;
 
@@ -10,6 +11,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 
 use catalogue::{Catalogue, QueueNames};
+use consumption::ConsumptionSeries;
 use queue::QueueSeries;
 use relay::RelaySeries;
 
@@ -24,6 +26,7 @@ pub struct Metrics {
     catalogue: Catalogue,
     names: QueueNames,
     queues: QueueSeries,
+    consumption: ConsumptionSeries,
     relay: RelaySeries,
 }
 
@@ -43,9 +46,10 @@ impl Metrics {
     fn build() -> prometheus::Result<Self> {
         let mut catalogue = Catalogue::default();
         let queues = QueueSeries::new(&mut catalogue)?;
+        let consumption = ConsumptionSeries::new(&mut catalogue)?;
         let relay = RelaySeries::new(&mut catalogue)?;
         catalogue.registry.register(Box::new(ProcessCollector::for_self()))?;
-        let metrics = Self { catalogue, names: QueueNames::new(QUEUE_CAP), queues, relay };
+        let metrics = Self { catalogue, names: QueueNames::new(QUEUE_CAP), queues, consumption, relay };
         metrics.relay.started();
         Ok(metrics)
     }

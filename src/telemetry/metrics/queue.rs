@@ -66,12 +66,6 @@ pub(super) struct QueueSeries {
     failures: IntCounterVec,
     tenures: IntCounterVec,
     incidents: IntCounterVec,
-    scheduled: IntCounterVec,
-    outstanding: QueueGauge,
-    open_incidents: QueueGauge,
-    confirmed_age: QueueGauge,
-    confirms: IntCounterVec,
-    recovery: HistogramVec,
     latency: HistogramVec,
 }
 
@@ -109,37 +103,6 @@ impl QueueSeries {
             failures: all.counter("outboxd_failures_total", class, "Failed attempts to plan or publish, by class of fault.")?,
             tenures: all.counter("outboxd_tenures_opened_total", cause, "Times that the queue was opened, by cause.")?,
             incidents: all.counter("outboxd_incidents_total", cause, "Losses that were noticed, by cause.")?,
-            scheduled: all.counter(
-                "outboxd_scheduled_again_total",
-                cause,
-                "Rows that were scheduled again at the end of the ledger, by cause.",
-            )?,
-            outstanding: all.queue_gauge(
-                "outboxd_outstanding_rows",
-                Fold::Sum,
-                "Rows at or below the last confirmed batch that are not consumed; 0 where consumption is not tracked.",
-            )?,
-            open_incidents: all.queue_gauge(
-                "outboxd_incidents_open",
-                Fold::Sum,
-                "Incidents of which something is still to be sent again.",
-            )?,
-            confirmed_age: all.queue_gauge(
-                "outboxd_confirmed_age_seconds",
-                Fold::Max,
-                "Seconds since consumption was last confirmed while something waits to be; 0 otherwise.",
-            )?,
-            confirms: all.counter(
-                "outboxd_confirms_total",
-                &["queue", "result"],
-                "Looks at what was consumed, by result: confirmed, unchanged, too_many, unknown, refused, failed.",
-            )?,
-            recovery: all.histogram(
-                "outboxd_recovery_seconds",
-                queue,
-                &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0],
-                "Seconds from the notice of a loss until everything had been sent again.",
-            )?,
             latency: all.histogram(
                 "outboxd_dispatch_latency_seconds",
                 queue,
@@ -149,19 +112,8 @@ impl QueueSeries {
         })
     }
 
-    fn gauges(&self) -> [&QueueGauge; 10] {
-        [
-            &self.pending,
-            &self.estimated,
-            &self.oldest,
-            &self.held,
-            &self.dead,
-            &self.depth,
-            &self.paused,
-            &self.outstanding,
-            &self.open_incidents,
-            &self.confirmed_age,
-        ]
+    fn gauges(&self) -> [&QueueGauge; 7] {
+        [&self.pending, &self.estimated, &self.oldest, &self.held, &self.dead, &self.depth, &self.paused]
     }
 }
 
@@ -178,6 +130,7 @@ impl Metrics {
     /// A queue is gone: its series disappear, and make room for another's.
     pub fn remove_queue(&self, queue: &str) {
         self.queues.gauges().iter().for_each(|gauge| gauge.forget(queue));
+        self.consumption.gauges().iter().for_each(|gauge| gauge.forget(queue));
         if self.names.remove(queue) {
             self.catalogue.forget(queue);
         }
@@ -270,27 +223,5 @@ impl Metrics {
     /// A loss was noticed.
     pub fn incident(&self, queue: &str, cause: &str) {
         self.queues.incidents.with_label_values(&[self.names.label(queue), cause]).inc();
-    }
-
-    /// Rows were scheduled again.
-    pub fn scheduled_again(&self, queue: &str, cause: &str, rows: u64) {
-        self.queues.scheduled.with_label_values(&[self.names.label(queue), cause]).inc_by(rows);
-    }
-
-    /// What a look at consumption came to.
-    pub fn confirm(&self, queue: &str, result: &str) {
-        self.queues.confirms.with_label_values(&[self.names.label(queue), result]).inc();
-    }
-
-    /// What is known of consumption and of losses.
-    pub fn consumption(&self, queue: &str, outstanding: u32, open_incidents: u32, confirmed_age: Duration) {
-        self.queues.outstanding.set(queue, self.names.label(queue), f64::from(outstanding));
-        self.queues.open_incidents.set(queue, self.names.label(queue), f64::from(open_incidents));
-        self.queues.confirmed_age.set(queue, self.names.label(queue), confirmed_age.as_secs_f64());
-    }
-
-    /// An incident is over.
-    pub fn recovered(&self, queue: &str, took: Duration) {
-        self.queues.recovery.with_label_values(&[self.names.label(queue)]).observe(took.as_secs_f64());
     }
 }

@@ -1,0 +1,83 @@
+//! What is told about consumption and losses, by queue.
+
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec};
+
+use super::Metrics;
+use super::catalogue::{Catalogue, Fold, QueueGauge};
+
+pub(super) struct ConsumptionSeries {
+    scheduled: IntCounterVec,
+    outstanding: QueueGauge,
+    open_incidents: QueueGauge,
+    confirmed_age: QueueGauge,
+    confirms: IntCounterVec,
+    recovery: HistogramVec,
+}
+
+impl ConsumptionSeries {
+    pub(super) fn new(all: &mut Catalogue) -> prometheus::Result<Self> {
+        Ok(Self {
+            scheduled: all.counter(
+                "outboxd_scheduled_again_total",
+                &["queue", "cause"],
+                "Rows that were scheduled again at the end of the ledger, by cause.",
+            )?,
+            outstanding: all.queue_gauge(
+                "outboxd_outstanding_rows",
+                Fold::Sum,
+                "Rows at or below the last confirmed batch that are not consumed; 0 where consumption is not tracked.",
+            )?,
+            open_incidents: all.queue_gauge(
+                "outboxd_incidents_open",
+                Fold::Sum,
+                "Incidents of which something is still to be sent again.",
+            )?,
+            confirmed_age: all.queue_gauge(
+                "outboxd_confirmed_age_seconds",
+                Fold::Max,
+                "Seconds since consumption was last confirmed while something waits to be; 0 otherwise.",
+            )?,
+            confirms: all.counter(
+                "outboxd_confirms_total",
+                &["queue", "result"],
+                "Looks at what was consumed, by result: confirmed, unchanged, too_many, unknown, refused, failed.",
+            )?,
+            recovery: all.histogram(
+                "outboxd_recovery_seconds",
+                &["queue"],
+                &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0],
+                "Seconds from the notice of a loss until everything had been sent again.",
+            )?,
+        })
+    }
+
+    pub(super) fn gauges(&self) -> [&QueueGauge; 3] {
+        [&self.outstanding, &self.open_incidents, &self.confirmed_age]
+    }
+}
+
+impl Metrics {
+    /// Rows were scheduled again.
+    pub fn scheduled_again(&self, queue: &str, cause: &str, rows: u64) {
+        self.consumption.scheduled.with_label_values(&[self.names.label(queue), cause]).inc_by(rows);
+    }
+
+    /// What a look at consumption came to.
+    pub fn confirm(&self, queue: &str, result: &str) {
+        self.consumption.confirms.with_label_values(&[self.names.label(queue), result]).inc();
+    }
+
+    /// What is known of consumption and of losses.
+    pub fn consumption(&self, queue: &str, outstanding: u32, open_incidents: u32, confirmed_age: Duration) {
+        self.consumption.outstanding.set(queue, self.names.label(queue), f64::from(outstanding));
+        self.consumption.open_incidents.set(queue, self.names.label(queue), f64::from(open_incidents));
+        self.consumption.confirmed_age.set(queue, self.names.label(queue), confirmed_age.as_secs_f64());
+    }
+
+    /// An incident is over.
+    pub fn recovered(&self, queue: &str, took: Duration) {
+        self.consumption.recovery.with_label_values(&[self.names.label(queue)]).observe(took.as_secs_f64());
+    }
+}
