@@ -60,6 +60,10 @@ async fn an_idle_relay_issues_at_most_two_statements_a_second_and_so_does_a_seco
         insert(&client, queue).await;
         arrive(&fixture.redis, queue, 1, PROMPT).await;
     }
+    // What there was to do is done when every queue has been looked at and the look is written down.
+    let looked = "select count(distinct queue) from outbox_checkpoint where evidence = 'observed'";
+    let written = || async { client.query_one(looked, &[]).await.unwrap().get::<_, i64>(0) == 3 };
+    assert!(crate::common::eventually(crate::common::SOON, written).await);
     drop(client);
     dozes(&mut first).await;
     let span = Duration::from_secs(8);

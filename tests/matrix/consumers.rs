@@ -209,8 +209,8 @@ impl Feed {
             };
             let id = entry.items()[0].text().unwrap_or_default();
             let fields = entry.items()[1].texts();
-            if let Some(task) = fields.chunks(2).find(|pair| pair[0] == "id") {
-                self.work(&format!("{{\"id\":\"{}\"}}", task[1]), &id, done);
+            if let Some([_, task]) = fields.chunks(2).find(|pair| pair[0] == "id") {
+                self.work(&format!("{{\"id\":\"{task}\"}}"), &id, done);
             }
             client.cmd(["XACK", &self.queue, "workers", &id])?;
             *done = None;

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::cell::{Cell, Loss};
 use super::clock;
-use super::stage::Stage;
+use super::stage::{MARKER_KEY, Stage};
+use super::standing::db;
 use crate::common::{SOON, eventually_blocking};
 
 /// What a loss needs to have been prepared before what it takes back happened.
@@ -56,14 +57,14 @@ pub fn strike(stage: &Stage, cell: Cell, armed: &Armed) -> Bite {
     let mut bite = Bite { at: 0.0, before: HashSet::new(), after: HashSet::new(), proof: String::new() };
     match cell.loss {
         Loss::Flushall => redis.flushall().unwrap(),
-        Loss::Flushdb => drop(stage.db(redis, &["FLUSHDB"]).unwrap()),
+        Loss::Flushdb => drop(db(redis, &["FLUSHDB"]).unwrap()),
         Loss::Swapdb => drop(redis.cmd(["SWAPDB", "1", "7"]).unwrap()),
-        Loss::Marker => drop(stage.db(redis, &["DEL", stage.marker_key()]).unwrap()),
+        Loss::Marker => drop(db(redis, &["DEL", MARKER_KEY]).unwrap()),
         Loss::Deleted | Loss::Renamed => {
             bite.before = stage.standing(redis);
             let words =
                 if cell.loss == Loss::Deleted { vec!["DEL", "jobs"] } else { vec!["RENAME", "jobs", "elsewhere"] };
-            stage.db(redis, &words).unwrap();
+            db(redis, &words).unwrap();
         }
         Loss::Evicted => evict(stage, redis),
         Loss::Emptied => restart(redis, || ()),
@@ -121,7 +122,7 @@ fn prove(stage: &Stage, cell: Cell, armed: &Armed, (position, process): (Option<
             format!("marker {} -> about {}", position.unwrap(), armed.position)
         }
         Loss::Flushall | Loss::Flushdb | Loss::Marker | Loss::Swapdb => {
-            let there = |db: &str| stage.db(redis, &["SELECT", db]).is_ok();
+            let there = |number: &str| db(redis, &["SELECT", number]).is_ok();
             assert!(there("1") && position.is_some(), "{cell}: there was no marker");
             if cell.loss == Loss::Flushdb {
                 let kept = redis.cmd(["GET", "kept"]).unwrap().text();
@@ -164,7 +165,7 @@ fn evict(stage: &Stage, redis: &Redis) {
     let before: i64 = redis.info("evicted_keys").unwrap().unwrap().parse().unwrap();
     let fat = "x".repeat(8 << 20);
     set("maxmemory-policy", "allkeys-lru");
-    let key_is_gone = || stage.db(redis, &["EXISTS", "jobs"]).unwrap().int() == Some(0);
+    let key_is_gone = || db(redis, &["EXISTS", "jobs"]).unwrap().int() == Some(0);
     let gone = eventually_blocking(SOON, || {
         redis.cmd(["SET", "fat", &fat]).unwrap();
         let used: u64 = redis.info("used_memory").unwrap().unwrap().parse().unwrap();

@@ -226,10 +226,8 @@ impl Scene {
             outcome.wrong.push(format!("{ghosts} tasks ran that were never committed"));
         }
         outcome.unclaimed = missing.len();
-        if self.cell.is_claimed() || !missing.is_subset(&bite.before) {
-            if !missing.is_empty() {
-                outcome.wrong.push(format!("{} tasks are lost", missing.len()));
-            }
+        if !missing.is_empty() && (self.cell.is_claimed() || !missing.is_subset(&bite.before)) {
+            outcome.wrong.push(format!("{} tasks are lost", missing.len()));
         }
         self.count_doubles(outcome, bite, &ran, ready);
         let rows = "select cause, extract(epoch from noticed_at)::float8, coalesce(duplicates_possible, 0) \

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use outboxd::sandbox::{Proxy, Redis, RedisOptions, Result, Value};
+use outboxd::sandbox::{Proxy, Redis, RedisOptions};
 use rustix::process::Signal;
 use uuid::Uuid;
 
@@ -28,6 +28,9 @@ pub struct Stage {
     consumer: Consumer,
     config: String,
 }
+
+/// Where the marker of the queue lies.
+pub const MARKER_KEY: &str = "outbox:m:{jobs}";
 
 /// Short waits. The lists are those of the consumers.
 const QUICK: &str = r#"
@@ -140,18 +143,9 @@ impl Stage {
         self.proxy.as_ref().unwrap().point_to(self.server().port(), false).unwrap();
     }
 
-    /// A command in the broker's database.
-    pub fn db(&self, redis: &Redis, words: &[&str]) -> Result<Value> {
-        db(redis, words)
-    }
-
-    pub fn marker_key(&self) -> &'static str {
-        "outbox:m:{jobs}"
-    }
-
     /// Where the marker stands; `None` if there is none, or the server does not answer.
     pub fn position(&self) -> Option<i64> {
-        let marker = self.db(self.server(), &["HVALS", self.marker_key()]).ok()?.texts();
+        let marker = db(self.server(), &["HVALS", MARKER_KEY]).ok()?.texts();
         marker.first()?.rsplit(':').next()?.parse().ok()
     }
 

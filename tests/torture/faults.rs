@@ -102,7 +102,7 @@ pub async fn one(scene: &mut Scene, rng: &mut Rng) {
               where pid <> pg_backend_pid() and backend_type = 'client backend'",
         )),
         Fault::RelayKilled | Fault::RelayFrozen | Fault::Another | Fault::RelayStopped => {
-            relays(scene, fault, rng).await
+            relays(scene, fault, rng).await;
         }
     }
 }

@@ -24,7 +24,7 @@ async fn torture_loses_nothing_and_accounts_for_what_ran_twice() {
     let seconds = number("OUTBOXD_TORTURE_SECONDS", 60);
     eprintln!("OUTBOXD_TORTURE_SEED={seed} OUTBOXD_TORTURE_SECONDS={seconds}");
     let mut rng = Rng::with_seed(seed);
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::new();
     let writers: Vec<_> = (0..3).map(|_| scene.writer(rng.fork())).collect();
     let until = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < until {

@@ -67,7 +67,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub async fn new() -> Self {
+    pub fn new() -> Self {
         let redis = RedisOptions { persistence: Persistence::AofAlways, ..RedisOptions::default() };
         let fixture = Fixture::with_own_postgres(&[("fsync", "on")], redis);
         let start = |(queue, consumer): (&'static str, Consumer)| {
