@@ -32,7 +32,7 @@ lint: ## Formatting, clippy, docs, shell scripts, licences
 
 bench: ## Measure against the unsafe pump and the classic relay
 	@$(STEP) setup scripts/setup.sh servers
-	@cargo bench --locked
+	@cargo bench --locked --bench relay
 
 setup: ## Install what is missing: servers, Celery, linters
 	@scripts/setup.sh

@@ -26,6 +26,8 @@ impl Stage {
         let options = PostgresOptions { durable: true, ..PostgresOptions::default() }
             .with("shared_buffers", "512MB")
             .with("max_wal_size", "8GB")
+            // What a checkpoint would recycle is read afterwards.
+            .with("wal_keep_size", "8GB")
             .with("checkpoint_timeout", "1h")
             .with("max_connections", "200");
         let postgres = Postgres::start(&sandbox, &options).unwrap();
