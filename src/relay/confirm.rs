@@ -3,7 +3,7 @@
 //! A look is atomic: marker, server and messages of one instant. Rows at or below its marker that stand nowhere are
 //! consumed, within one life of one dataset and as long as nothing but consumers can have taken them. A new life, or
 //! evidence that something else did, is a boundary: what is absent then and not known to be consumed is scheduled
-//! again. Every rule is one of [`rules`](super::rules). A look costs the server time, so it pauses in proportion.
+//! again. Every rule is one of [`rules`]. A look costs the server time, so it pauses in proportion.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
