@@ -36,8 +36,11 @@ pub fn hit(name: &str) {
     tracing::warn!(event = "failpoint.hit", place = name, action);
     match action.as_str() {
         "stop" => {
+            // The signal takes effect a moment later: the child stays until it has, so that nothing runs on from here.
+            let wait =
+                "kill -STOP $0; i=0; until grep -q '^State:.T' /proc/$0/status || [ $i -gt 999 ]; do i=$((i+1)); done";
             let pid = std::process::id().to_string();
-            let _stopped = std::process::Command::new("kill").args(["-STOP", &pid]).status();
+            let _stopped = std::process::Command::new("sh").args(["-c", wait, &pid]).status();
         }
         _ => std::process::abort(),
     }

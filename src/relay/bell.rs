@@ -68,6 +68,7 @@ pub(super) struct Bell {
     quiet: bool,
     phase: Phase,
     announced: bool,
+    rose: bool,
     seen: Seen,
     clear: bool,
     last_busy: Instant,
@@ -93,6 +94,7 @@ impl Bell {
             quiet: true,
             phase: Phase::Awake,
             announced: false,
+            rose: false,
             seen: Seen::default(),
             clear: true,
             last_busy: now,
@@ -237,6 +239,11 @@ impl Bell {
         !std::mem::replace(&mut self.announced, true)
     }
 
+    /// Whether it is news that the relay sleeps no more.
+    pub(super) fn rose(&mut self) -> bool {
+        std::mem::take(&mut self.rose)
+    }
+
     /// The sleep is over; `rung`: by a notification or a kick.
     pub(super) fn woke(&mut self, rung: bool, now: Instant) {
         if rung {
@@ -247,7 +254,7 @@ impl Bell {
     fn wake(&mut self, now: Instant) {
         self.phase = Phase::Awake;
         self.clear = true;
-        self.announced = false;
+        self.rose |= std::mem::take(&mut self.announced);
         self.last_busy = now;
         self.pace.reset();
         self.patience.reset();

@@ -319,9 +319,15 @@ impl<'a> Forward<'a> {
                 Outcome::Parcel(encode(&self.route.format, &rows), again)
             }
             Plan::Idle | Plan::Busy => Outcome::Nothing,
-            Plan::Paused | Plan::Open => Outcome::Left,
+            Plan::Paused => self.left("it is paused"),
+            Plan::Open => self.left("another relay has opened it"),
         };
         Ok(Some(Planned { kind, asked, took, outcome }))
+    }
+
+    fn left(&self, reason: &str) -> Outcome {
+        tracing::info!(event = "queue.left", queue = self.lane.queue, reason);
+        Outcome::Left
     }
 
     async fn publish(&self, parcel: Option<&Parcel>) -> Result<Option<Published>, Fault> {

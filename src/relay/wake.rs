@@ -151,6 +151,9 @@ impl Wake {
             }
             let settings = self.shared.config().relay.clone();
             let ask = bell.ask(&settings, Instant::now());
+            if bell.rose() {
+                tracing::debug!(event = "relay.awake");
+            }
             let asked = Instant::now();
             let work = self.ask(ears.as_ref(), ask).await?;
             self.health.beat();

@@ -77,6 +77,13 @@ impl RelayProcess {
         }
     }
 
+    /// Waits until it sleeps: it has said so, and nothing that ended it since.
+    pub async fn asleep(&self) {
+        let news = |event: &&Event| ["relay.asleep", "relay.awake", "postgres.down"].contains(&event.name());
+        let asleep = || async { self.events().iter().rfind(news).is_some_and(|event| event.name() == "relay.asleep") };
+        assert!(super::eventually(SOON, asleep).await, "the relay does not fall asleep");
+    }
+
     /// Everything it has said so far, in order; lines that are not JSON are left out.
     pub fn events(&self) -> Vec<Event> {
         let text = fs::read_to_string(self.process.log()).unwrap_or_default();

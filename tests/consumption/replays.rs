@@ -53,9 +53,9 @@ async fn a_plan_counts_by_time_by_batch_and_by_consumption_and_changes_nothing()
 async fn a_replay_rings_goes_out_once_and_is_over() {
     let fixture = Fixture::new();
     let more = QUICK.replace("[relay]\n", "[relay]\npoll_interval = \"1h\"\n");
-    let mut relay = RelayProcess::ready(&fixture.sandbox, &fixture.config(&more), &[], &[]).await;
+    let relay = RelayProcess::ready(&fixture.sandbox, &fixture.config(&more), &[], &[]).await;
     let (rows, numbers) = three_batches(&fixture);
-    relay.wait_event("relay.asleep", |_| true, SOON).await;
+    relay.asleep().await;
     let started = json(&fixture, &["replay", "start", "jobs", "--to-batch", &numbers[0], "--json"]);
     assert_eq!(started["rows"], 5);
     let number = started["incident"].to_string();

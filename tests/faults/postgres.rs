@@ -35,8 +35,7 @@ impl Scene {
     async fn well(&mut self) {
         self.writer.commit_each(3).await;
         self.writer.exact(&self.fixture.redis).await;
-        self.relay.pass_events();
-        self.relay.wait_event("relay.asleep", |_| true, SOON).await;
+        self.relay.asleep().await;
         self.writer.commit(1).await;
         self.writer.exact(&self.fixture.redis).await;
         let (down, up) = (count(&self.relay, "postgres.down"), count(&self.relay, "postgres.up"));
@@ -85,7 +84,7 @@ async fn the_listening_session_alone_is_replaced() {
     // It alone holds the bell's advisory lock.
     let end_listener = "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory'";
     for _ in 0..3 {
-        scene.relay.wait_event("relay.asleep", |_| true, SOON).await;
+        scene.relay.asleep().await;
         assert_eq!(scene.fixture.database.sql(end_listener), "1");
         scene.well().await;
     }
@@ -178,8 +177,7 @@ async fn fails_over(by_url: bool) {
     writer.reconnect(&fixture.database).await;
     writer.commit_each(10).await;
     writer.exact(&fixture.redis).await;
-    relay.pass_events();
-    relay.wait_event("relay.asleep", |_| true, SOON).await;
+    relay.asleep().await;
     writer.commit(1).await;
     writer.exact(&fixture.redis).await;
     assert!(relay.stop().success());

@@ -17,12 +17,12 @@ const NOTICED: Duration = Duration::from_secs(2);
 /// A relay that has published and is at rest.
 async fn at_rest(redis: RedisOptions) -> (Fixture, RelayProcess, Writer) {
     let fixture = Fixture::with_redis(redis);
-    let mut relay = relay(&fixture, &[]);
+    let relay = relay(&fixture, &[]);
     let mut writer = Writer::new(&fixture.database, "jobs").await;
     writer.commit_each(5).await;
     writer.commit(700).await;
     writer.exact(&fixture.redis).await;
-    relay.wait_event("relay.asleep", |_| true, SOON).await;
+    relay.asleep().await;
     (fixture, relay, writer)
 }
 

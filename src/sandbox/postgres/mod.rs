@@ -59,7 +59,7 @@ pub enum StopMode {
     Immediate,
 }
 
-/// A cluster of its own, on a loopback port of its own, killed on drop.
+/// A cluster of its own, on a loopback port of its own, ended at once on drop.
 #[derive(Debug)]
 pub struct Postgres {
     binaries: Binaries,
@@ -246,7 +246,13 @@ impl Postgres {
 }
 
 impl Drop for Postgres {
+    /// Told to go, the server gives back its shared memory, of which the kernel allows some thousand pieces.
     fn drop(&mut self) {
+        if let Some(process) = lock(&self.process).as_mut() {
+            process.signal(Signal::QUIT);
+            process.signal(Signal::CONT);
+            process.wait(Duration::from_secs(10));
+        }
         self.kill();
     }
 }
