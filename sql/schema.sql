@@ -255,7 +255,8 @@ create table outbox_tenure (
   certified boolean not null default false,
   relay text not null,
   opened_at timestamp with time zone not null default clock_timestamp(),
-  closed_at timestamp with time zone
+  closed_at timestamp with time zone,
+  listens boolean not null default false
 );
 alter table outbox_tenure add constraint outbox_tenure_pkey PRIMARY KEY (token);
 CREATE UNIQUE INDEX outbox_tenure_current ON outbox_tenure USING btree (queue) WHERE (cap IS NULL);
@@ -375,6 +376,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint, OUT status text, OUT at timestamp with time zone, OUT rows integer, OUT after bigint, OUT upto bigint, OUT since xid8, OUT snap pg_snapshot)
 --   returns record; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
+-- function outbox_pushed(p_queue text, p_after bigint, p_upto bigint)
+--   returns bigint; plpgsql, stable, set search_path = SCHEMA, pg_temp, set jit = off
+
 -- function outbox_put(queue text, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, deliver_at timestamp with time zone, expires_at timestamp with time zone, priority integer, dedupe_key text, task_id uuid)
 --   returns uuid; plpgsql, set search_path = SCHEMA, pg_temp
 
@@ -387,8 +391,14 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_refuse()
 --   returns trigger; plpgsql
 
+-- function outbox_relay_lock(p_relay text)
+--   returns bigint; sql, immutable
+
 -- function outbox_release(p_relay text)
 --   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_remember(p_queue text, p_tenure uuid, p_facts jsonb)
+--   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
 
 -- function outbox_repair(p_horizon interval)
 --   returns TABLE(queue text, rows bigint); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
@@ -466,7 +476,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns bigint[]; sql, stable, set search_path = SCHEMA, pg_temp, set enable_seqscan = off
 
 -- function outbox_work(p_look_for_rows boolean, p_discover boolean, p_keep boolean, p_bell bigint)
---   returns TABLE(queue text, newest bigint, reached bigint, relay text, paused boolean, resumes integer, has_rows boolean, waiting_ms bigint, next_due_ms bigint, keeper boolean, armed boolean, notify_usage double precision); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+--   returns TABLE(queue text, newest bigint, reached bigint, relay text, paused boolean, resumes integer, has_rows boolean, waiting_ms bigint, next_due_ms bigint, abandoned boolean, keeper boolean, armed boolean, notify_usage double precision); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- view outbox_rows (id bigint, task_id uuid, queue text, task text, args jsonb, kwargs jsonb, headers jsonb, priority smallint, deliver_at timestamp with time zone, expires_at timestamp with time zone, created_at timestamp with time zone, state text, batch bigint, dispatched_at timestamp with time zone, error text)
 -- outbox_producer may insert column outbox (args)
@@ -529,11 +539,14 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_plan(text,uuid,bigint,text,text,integer,bigint)
 -- outbox_relay may execute function outbox_plan_ids(outbox_batch,uuid,text,integer,bigint)
 -- outbox_relay may execute function outbox_plan_log(outbox_batch,uuid,text,integer,bigint)
+-- outbox_relay may execute function outbox_pushed(text,bigint,bigint)
 -- outbox_relay may execute function outbox_put(text,text,jsonb,jsonb,jsonb,bytea,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_relay may execute function outbox_read(text,bigint)
 -- outbox_relay may execute function outbox_recovered(text,bigint,bigint)
 -- outbox_relay may execute function outbox_refuse()
+-- outbox_relay may execute function outbox_relay_lock(text)
 -- outbox_relay may execute function outbox_release(text)
+-- outbox_relay may execute function outbox_remember(text,uuid,jsonb)
 -- outbox_relay may execute function outbox_repair(interval)
 -- outbox_relay may execute function outbox_repair_queue(text,bigint,interval)
 -- outbox_relay may execute function outbox_replay(text,timestamp with time zone,timestamp with time zone,bigint,bigint,boolean,boolean,text)

@@ -1,12 +1,13 @@
--- outbox_certify(queue, tenure, base, present, task_ids, cause, evidence, horizon): settles a boundary, after which absence may count
--- as consumption again: a new incarnation of Redis (base NULL: the tenure's own), or evidence that something other than
--- a consumer removed messages (base: how far the marker had come).
+-- outbox_certify(queue, tenure, base, present, task_ids, cause, evidence, horizon): settles a boundary, after which
+-- absence may count as consumption again: a new incarnation of Redis (base NULL: the tenure's own), or evidence that
+-- something other than a consumer removed messages (base: how far the marker had come).
 --
 -- Every row at or below the base that is not known to be consumed and not `present` is scheduled again. A row counts as
 -- present under the id of its own task only, where the message says that: two databases may share a list. Where
 -- consumption is not tracked, what was dispatched longer than `horizon` ago is done. If a row was scheduled, an
--- incident says so, with its cause and evidence; it takes over what operators have scheduled. All in one transaction. Answers how many rows; NULL: the tenure is not
--- the queue's current one any more.
+-- incident says so, with its cause and evidence; it takes over what operators have scheduled. What was seen of Redis
+-- before is no longer compared with. All in one transaction. Answers how many rows; NULL: the tenure is not the queue's
+-- current one any more.
 create or replace function outbox_certify(
   p_queue text, p_tenure uuid, p_base bigint, p_present bigint[], p_task_ids uuid[],
   p_cause text, p_evidence jsonb, p_horizon interval)
@@ -58,11 +59,12 @@ begin
        set scheduled = v_rows + v_taken, outstanding = v_rows + v_taken, duplicates_possible = v_rows + v_taken
      where i.incident = v_incident;
     delete from outbox_incident i where i.incident = v_incident and v_rows + v_taken = 0;
-    if k.consumed is not null and v_absent is not null then
-      insert into outbox_checkpoint (queue, position, consumed, outstanding, evidence, facts)
-      select p_queue, k.position, k.consumed, coalesce(array_agg(o.id order by o.id), '{}'), 'certified', k.facts
-        from unnest(k.outstanding) as o(id) where o.id <> all(v_absent);
-    end if;
+  end if;
+  if k.position is not null and (v_absent is not null or k.facts is not null) then
+    insert into outbox_checkpoint (queue, position, consumed, outstanding, evidence, facts)
+    select p_queue, k.position, k.consumed,
+           case when k.consumed is not null then coalesce(array_agg(o.id order by o.id), '{}') end, 'certified', null
+      from unnest(k.outstanding) as o(id) where v_absent is null or o.id <> all(v_absent);
   end if;
   update outbox_tenure e set certified = true where e.token = p_tenure;
   return v_rows;

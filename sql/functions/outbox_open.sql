@@ -14,8 +14,8 @@
 --   certified  false: a boundary is to be settled before absence counts as consumption (outbox_certify)
 --   incidents  how many of the queue's incidents are open
 --   checkpoint the number of the newest checkpoint
---   facts      what was seen of Redis beside the messages when consumption was last confirmed; NULL after a loss, which
---              leaves nothing to compare with
+--   facts      what was last seen of Redis beside the messages, and how many were pushed between that look and the trusted
+--              position; NULL after a loss, which leaves nothing to compare with
 -- `foreign` writes nothing: see outbox_identity, whose sentence comes as the cause.
 -- `again` writes nothing: a checkpoint says more than the marker does, and it may have been written after the marker was
 -- observed, by a relay that has moved the marker on since. Observe anew and call again with `looked` = its number.
@@ -118,7 +118,7 @@ begin
   end if;
   checkpoint := k.checkpoint;
   k.facts := case when cause = 'kept' then k.facts end;
-  facts := k.facts;
+  facts := k.facts || jsonb_build_object('pushed', outbox_pushed(p_queue, (k.facts ->> 'position')::bigint, trusted));
   if cause in ('rolled_back', 'missing', 'unknown') and k.checkpoint is distinct from p_looked then
     status := 'again';
     return next;
@@ -156,9 +156,9 @@ begin
             or coalesce(v_seen.incarnation = p_incarnation and v_seen.certified, false);
 
   update outbox_tenure t set cap = newest, closed_at = clock_timestamp() where t.queue = p_queue and t.cap is null;
-  insert into outbox_tenure (token, queue, destination, incarnation, opened_batch, starts,
-                             base, certified, relay)
-  values (p_token, p_queue, p_destination, p_incarnation, newest, v_starts, v_base, certified, p_relay);
+  insert into outbox_tenure (token, queue, destination, incarnation, opened_batch, starts, base, certified, relay, listens)
+  values (p_token, p_queue, p_destination, p_incarnation, newest, v_starts, v_base, certified, p_relay,
+          not pg_try_advisory_xact_lock(outbox_relay_lock(p_relay)));
   scheduled := outbox_lost(p_queue, p_token, k, cause, trusted, done, newest, v_consumed,
                            jsonb_build_object('marker', p_seen, 'position', p_position, 'incarnation', p_incarnation,
                                               'incarnation_before', v_last.incarnation));

@@ -3,7 +3,8 @@
 -- One row per queue: its newest ledger number, the newest checkpoint's position, the relay of its current tenure,
 -- whether the log is to be planned (NULL if not asked): because rows wait, and for how long with nothing planned
 -- meanwhile, or because an empty tick would make looking cheap again; when the next held row is due (milliseconds from
--- now, negative: overdue, NULL: none). Then one row with queue NULL: whether this call became
+-- now, negative: overdue, NULL: none); whether something in Redis is to be watched and no living relay holds the queue:
+-- nobody opened it since a relay left it in good order, or the one that did has ended. Then one row with queue NULL: whether this call became
 -- the keeper of the bell, whether a commit would ring it now, and how full the notification queue is (0 to 1).
 --   look_for_rows  asks the reader's three ranges, at the present moment
 --   discover       looks for queues in the log that outbox_queue does not know, and adds them
@@ -14,7 +15,7 @@
 -- Takes no xid unless a queue is discovered (and, before PostgreSQL 15, when the bell is set).
 create or replace function outbox_work(p_look_for_rows boolean, p_discover boolean, p_keep boolean, p_bell bigint)
 returns table (queue text, newest bigint, reached bigint, relay text, paused boolean, resumes integer,
-               has_rows boolean, waiting_ms bigint, next_due_ms bigint,
+               has_rows boolean, waiting_ms bigint, next_due_ms bigint, abandoned boolean,
                keeper boolean, armed boolean, notify_usage double precision)
 language plpgsql volatile
 set search_path from current
@@ -54,11 +55,16 @@ begin
                                - case when r.created_at is not null or b.t_snap is not null
                                       then greatest(r.created_at, b.at, e.opened_at) end) * 1000)::bigint,
            (extract(epoch from h.due - clock_timestamp()) * 1000)::bigint,
+           case when (c.consumed < b.batch or c.outstanding <> '{}') and e.token is not null
+                then case when e.relay = '' then true
+                          when e.listens then pg_try_advisory_xact_lock(outbox_relay_lock(e.relay))
+                          else false end
+                else false end,
            null::boolean, null::boolean, null::double precision
       from outbox_queue k
       left join lateral (select b.* from outbox_batch b where b.queue = k.queue order by b.batch desc limit 1) b on true
       left join outbox_tenure e on e.queue = k.queue and e.cap is null
-      left join lateral (select c.position from outbox_checkpoint c where c.queue = k.queue
+      left join lateral (select c.position, c.consumed, c.outstanding from outbox_checkpoint c where c.queue = k.queue
                           order by c.checkpoint desc limit 1) c on true
       left join lateral (select h.due from outbox_held h
                           where h.queue = k.queue and h.batch is null and h.cancelled_at is null

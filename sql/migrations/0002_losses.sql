@@ -22,8 +22,13 @@ alter table outbox_checkpoint add column facts jsonb;
 -- now nothing went by it.
 alter table outbox_tenure drop column base_incarnation;
 
+-- Whether the relay's listening session held its lock (outbox_relay_lock) when it opened: only then the lock tells whether
+-- the relay still lives.
+alter table outbox_tenure add column listens boolean not null default false;
+
 -- Their answers or arguments have changed.
 drop function if exists outbox_open(text, uuid, text, text, uuid, bigint, text, interval);
 drop function if exists outbox_gauge();
+drop function if exists outbox_work(boolean, boolean, boolean, bigint);
 drop function if exists outbox_plan_log(outbox_batch, uuid, text, integer, bigint);
 drop function if exists outbox_overdue(integer, interval);

@@ -42,6 +42,8 @@ pub struct QueueWork {
     pub waiting: Duration,
     /// When the next held row is due.
     pub due: Option<Instant>,
+    /// Whether something in Redis is to be watched, and no living relay does.
+    pub abandoned: bool,
 }
 
 /// The answer to [`Outbox::work`](super::Outbox::work).
@@ -154,7 +156,7 @@ pub struct Opened {
     pub certified: bool,
     /// The queue's incidents that are not over.
     pub incidents: i32,
-    /// What was seen of Redis beside the messages when consumption was last confirmed, as JSON.
+    /// What was last seen of Redis beside the messages, and how many were pushed between that and `trusted`, as JSON.
     pub facts: Option<String>,
 }
 

@@ -146,7 +146,8 @@ pub struct Replay {
 
 impl Outbox {
     /// Writes a checkpoint: rows at or below the batch `consumed` are consumed, except those `present` (ids, ascending).
-    /// `facts` is JSON, for [`Opened::facts`](super::Opened::facts). The batch that it says; `None` if nothing is new or the tenure may not say so.
+    /// `facts` is JSON, for [`Opened::facts`](super::Opened::facts). The batch that it says; `None` if nothing is new or
+    /// the tenure may not say so.
     pub async fn confirm(
         &self,
         queue: &str,
@@ -165,6 +166,13 @@ impl Outbox {
         ];
         let rows = self.database.transaction("confirm", &self.sql.confirm, &params).await?;
         Ok(one(&rows, "confirm")?.get(0))
+    }
+
+    /// Writes down what a look saw of Redis beside the messages; whether the tenure is still the queue's.
+    pub async fn remember(&self, queue: &str, tenure: Uuid, facts: &str) -> Result<bool, Fault> {
+        let params: [Param<'_>; 3] = [(&queue, Type::TEXT), (&tenure, Type::UUID), (&facts, Type::TEXT)];
+        let rows = self.database.transaction("remember", &self.sql.remember, &params).await?;
+        Ok(one(&rows, "remember")?.get(0))
     }
 
     /// Says that absence proves nothing until a boundary is settled; whether the tenure is still the queue's.

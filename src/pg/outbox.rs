@@ -76,9 +76,17 @@ impl Outbox {
                 rows: row.get(6),
                 waiting: Duration::from_millis(waiting),
                 due: row.get::<_, Option<i64>>(8).and_then(|ms| instant(now, ms)),
+                abandoned: row.get::<_, Option<bool>>(12).unwrap_or(false),
             });
         }
         Ok(work)
+    }
+
+    /// Says on the listening session that the relay is there, for as long as that session lasts.
+    pub async fn sign_in(&self, listener: &Listener, relay: &str) -> Result<(), Fault> {
+        self.database.sends("sign_in");
+        listener.statement("sign_in", &self.sql.sign_in, &[(&relay, Type::TEXT)]).await?;
+        Ok(())
     }
 
     /// Decides the next batch and commits it to the ledger.

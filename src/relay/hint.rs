@@ -27,6 +27,8 @@ pub(crate) struct Hint {
     pub(crate) waiting: Duration,
     /// When the next held row is due; in the past if it is overdue.
     pub(crate) due: Option<Instant>,
+    /// Something in Redis is to be watched, and no living relay does.
+    pub(crate) abandoned: bool,
     /// Redis stands behind the ledger with nobody to see to it.
     pub(crate) stranded: Option<Stranded>,
 }
@@ -73,18 +75,22 @@ impl Hint {
             rows: false,
             waiting: Duration::ZERO,
             due: None,
+            abandoned: false,
             stranded: None,
         }
     }
 
     /// Whether a relay that does not hold the queue should take it now.
     ///
-    /// Its own queues, and those that nobody holds, it takes at once. Another's it leaves alone until something has
+    /// Its own queues, those that nobody holds, and those of a relay that has ended it takes at once. Another's it leaves alone until something has
     /// waited for `patience`: its holder is there and busy, or it is gone. While the marker moves towards what was
     /// planned, the holder is at work, however long rows wait behind a replay.
     pub(crate) fn calls(&self, relay: &str, patience: Duration, now: Instant) -> bool {
         if self.paused {
             return false;
+        }
+        if self.abandoned {
+            return true;
         }
         let patience = if self.owner.is_empty() || self.owner == relay { Duration::ZERO } else { patience };
         let overdue = |since: Option<Instant>| since.is_some_and(|at| at + patience <= now);
@@ -124,6 +130,13 @@ mod tests {
         assert!(!replaying.calls("me", PATIENCE, now));
         assert!(replaying.calls("other", PATIENCE, now));
         assert!(Hint { stranded: moved(PATIENCE), ..replaying }.calls("me", PATIENCE, now));
+    }
+
+    #[test]
+    fn what_nobody_watches_is_taken_at_once() {
+        let abandoned = Hint { abandoned: true, owner: "dead".to_owned(), ..Hint::unknown(Instant::now()) };
+        assert!(abandoned.calls("me", PATIENCE, Instant::now()));
+        assert!(!Hint { paused: true, ..abandoned }.calls("me", PATIENCE, Instant::now()));
     }
 
     #[test]

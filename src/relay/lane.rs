@@ -15,6 +15,7 @@ use super::open;
 use super::route::Route;
 use super::shared::{Hold, Post, Shared, of_redis};
 use super::window;
+use crate::broker::{self, SnapshotAsk};
 use crate::config::Config;
 use crate::fault::{Fault, Origin};
 use crate::telemetry::metrics::QueueState;
@@ -118,8 +119,12 @@ impl Lane {
     async fn serve_by(&mut self, route: &Route, pace: &mut Backoff) -> Result<Left, Fault> {
         let shared = self.shared.clone();
         let link = of_redis(route.target.connect().await)?;
-        let owner = self.hints.borrow().owner.clone();
-        if owner != shared.id && !owner.is_empty() && window::is_full(route, &link).await? {
+        let (owner, abandoned) = {
+            let hint = self.hints.borrow();
+            (hint.owner.clone(), hint.abandoned)
+        };
+        let lives = owner != shared.id && !owner.is_empty() && !abandoned;
+        if lives && window::may_wait(route, &link, shared.config().relay.batch_size).await? {
             // Its rows wait because the window is full, not because their relay is gone.
             tokio::time::sleep(shared.config().relay.takeover_after.get()).await;
             return Ok(Left::Gone);
@@ -132,7 +137,14 @@ impl Lane {
         // A doubt about the tenure before this one is settled.
         let _settled = self.post.doubt.notified().now_or_never();
         self.post.set_marker(Some(standing.marker));
-        let hold = Hold::new(standing.marker.tenure, standing.incarnation.clone(), &standing.ledger);
+        let ask = SnapshotAsk { spot: route.spot(), format: &route.format, limit: 0 };
+        let first = match broker::snapshot(&link, &ask).await {
+            Ok(snapshot) => Some(snapshot.facts),
+            // Who may not look may publish: what vanishes before the first look is then not noticed.
+            Err(Fault::Halt(_)) => None,
+            Err(fault) => return Err(fault.of(Origin::Redis)),
+        };
+        let hold = Hold::new(standing.marker.tenure, standing.incarnation.clone(), &standing.ledger, first);
         self.post.set_hold(Some(Arc::new(hold)));
         self.says(QueueState::Open);
         open::settle(&shared, &standing).await;

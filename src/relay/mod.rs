@@ -10,6 +10,7 @@
 
 mod absence;
 mod backoff;
+mod baseline;
 mod bell;
 mod confirm;
 mod encode;

@@ -9,8 +9,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::baseline::Baseline;
 use crate::batch::Marker;
 use crate::broker::Target;
+use crate::broker::evidence::Facts;
 use crate::config::Config;
 use crate::fault::{Fault, Origin};
 use crate::pg::Outbox;
@@ -254,14 +256,18 @@ pub(crate) struct Hold {
     pub(crate) incarnation: String,
     /// The newest ledger number then: catching up ends there.
     pub(crate) opened_at: i64,
+    /// No batch at or below brings messages: the marker passes them.
+    pub(crate) done: i64,
     /// Whether its boundary is settled.
     pub(crate) certified: AtomicBool,
     /// Whether the queue has incidents that are not over.
     pub(crate) incidents: AtomicBool,
     /// How many rows the lane has sent again and nobody has written down yet.
     pub(crate) replayed: AtomicU64,
-    /// What was seen of Redis when consumption was last confirmed, as JSON.
-    pub(crate) facts: Option<String>,
+    /// What the tenure before left to compare with.
+    pub(crate) before: Option<Baseline>,
+    /// What was seen before anything was pushed; `None` if the server does not say.
+    pub(crate) first: Option<Facts>,
     /// How many messages had been pushed under the tenure when the marker came to each position; the newest ones.
     pushed: Mutex<VecDeque<(i64, u64)>>,
 }
@@ -271,15 +277,17 @@ const POSITIONS: usize = 8192;
 
 impl Hold {
     /// Of a tenure that has just begun.
-    pub(crate) fn new(token: Uuid, incarnation: String, ledger: &crate::pg::Opened) -> Self {
+    pub(crate) fn new(token: Uuid, incarnation: String, ledger: &crate::pg::Opened, first: Option<Facts>) -> Self {
         Self {
             token,
             incarnation,
             opened_at: ledger.newest,
+            done: ledger.done,
             certified: AtomicBool::new(ledger.certified),
             incidents: AtomicBool::new(ledger.incidents > 0),
             replayed: AtomicU64::new(0),
-            facts: ledger.facts.clone(),
+            first,
+            before: ledger.facts.as_deref().and_then(Baseline::from_json),
             pushed: Mutex::new(VecDeque::from([(ledger.trusted, 0)])),
         }
     }

@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use super::absence::Absence;
 use super::backoff::Backoff;
+use super::baseline::Baseline;
 use crate::broker::Present;
-use crate::broker::evidence::{Break, EntryId, Facts};
+use crate::broker::evidence::{Break, Facts};
 
 /// After so long without a break of the evidence, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(900);
@@ -23,6 +24,8 @@ pub(crate) struct Track {
     pub(crate) absence: Absence,
     /// The checkpoint that was written last: position, consumed, outstanding.
     pub(crate) written: Option<(i64, i64, Vec<i64>)>,
+    /// What was last stored for the relay that opens next, and when.
+    pub(crate) stored: Option<(Baseline, Instant)>,
     /// Until when only evidence is looked at, not the messages.
     pub(crate) rests: Option<Instant>,
     /// Evidence that breaks again and again must not send the same tasks again and again.
@@ -72,6 +75,19 @@ impl Track {
     }
 }
 
+/// How often a look is stored for no other reason than that the one before is worn.
+const WORN: Duration = Duration::from_secs(5);
+
+impl Track {
+    /// Whether what is stored for the relay that opens next is of little use.
+    pub(crate) fn is_stale(&self, position: i64, facts: &Facts, now: Instant) -> bool {
+        self.stored.as_ref().is_none_or(|(stored, at)| {
+            let worn = || now.saturating_duration_since(*at) >= WORN && stored.is_worn(facts);
+            stored.is_behind(position) || worn()
+        })
+    }
+}
+
 /// The rows that stand in Redis, if that is known.
 pub(crate) fn rows_of(present: &Present) -> Option<(&[i64], &[Option<Uuid>])> {
     match present {
@@ -83,37 +99,6 @@ pub(crate) fn rows_of(present: &Present) -> Option<(&[i64], &[Option<Uuid>])> {
 /// Whether the cause is still there: then nothing is gone yet, and sending again would not help.
 pub(crate) fn is_lasting(broken: &Break) -> bool {
     matches!(broken, Break::WrongType { .. } | Break::Expires { .. } | Break::Policy(_))
-}
-
-/// What a later relay compares with.
-pub(crate) fn stored(facts: &Facts) -> String {
-    serde_json::json!({
-        "incarnation": facts.server.incarnation.to_string(),
-        "evicted_keys": facts.server.evicted_keys,
-        "entries_added": facts.stream.and_then(|stream| stream.added),
-        "last_entry": facts.stream.map(|stream| stream.last_generated.to_string()),
-    })
-    .to_string()
-}
-
-/// Whether the server dropped keys since the checkpoint, which may be another relay's, or the stream is another one.
-pub(crate) fn since_stored(stored: Option<&str>, now: &Facts) -> Option<Break> {
-    let stored: serde_json::Value = serde_json::from_str(stored?).ok()?;
-    if stored.get("incarnation")?.as_str()? != now.server.incarnation.to_string() {
-        return None;
-    }
-    let added = stored.get("entries_added").and_then(serde_json::Value::as_u64);
-    let last = stored.get("last_entry").and_then(serde_json::Value::as_str).and_then(|id| id.parse::<EntryId>().ok());
-    if let (Some(before @ 1..), Some(last), Some(stream)) = (added, last, now.stream) {
-        let fewer = stream.added.is_some_and(|added| added < before);
-        // Nothing was ever removed from this one, and it does not go back so far.
-        let younger = stream.added == Some(now.length) && stream.first.is_some_and(|first| first > last);
-        if !stream.exists || fewer || younger {
-            return Some(Break::StreamGone);
-        }
-    }
-    let evicted = now.server.evicted_keys.saturating_sub(stored.get("evicted_keys")?.as_u64()?);
-    (evicted > 0 && !now.server.maxmemory_policy.starts_with("volatile")).then_some(Break::Evicted(evicted))
 }
 
 #[cfg(test)]

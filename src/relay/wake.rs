@@ -140,6 +140,7 @@ impl Wake {
             );
             return Ok(None);
         }
+        self.shared.outbox.sign_in(&listener, &self.shared.id).await?;
         Ok(Some(Ears { listener, notices }))
     }
 
@@ -270,6 +271,7 @@ impl Wake {
             hint.resumes = queue.resumes;
             hint.due = queue.due;
             hint.due_asked = asked;
+            hint.abandoned = queue.abandoned;
             if let Some(rows) = queue.rows {
                 hint.rows = rows;
                 hint.waiting = queue.waiting;

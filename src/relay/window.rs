@@ -86,9 +86,10 @@ impl Window {
     }
 }
 
-/// Whether a queue's window is full, asked before a queue is taken from another relay.
-pub(crate) async fn is_full(route: &Route, link: &Link) -> Result<bool, Fault> {
-    let mut window = Window::new(route);
+/// Whether the relay that holds a queue may be waiting for room, asked before the queue is taken from it: its window was
+/// full and is not yet a quarter free, or the next batch of `batch` rows does not fit.
+pub(crate) async fn may_wait(route: &Route, link: &Link, batch: u32) -> Result<bool, Fault> {
+    let mut window = Window { full: true, ..Window::new(route) };
     window.look(route, link).await?;
-    Ok(window.full)
+    Ok(window.limit < u64::MAX && (window.full || !window.fits(usize::try_from(batch).unwrap_or(usize::MAX))))
 }

@@ -10,3 +10,4 @@ mod retention;
 mod rules;
 mod stage;
 mod statements;
+mod watched;

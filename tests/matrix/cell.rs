@@ -116,13 +116,6 @@ impl Loss {
 }
 
 impl Cell {
-    /// Whether the loss can be told from consumption. A deleted list shows in the conservation of messages, which needs
-    /// two looks of one relay at pops that can be counted; a stream's own numbers, and receipts, tell it in any case.
-    pub fn is_claimed(self) -> bool {
-        let by_conservation = matches!(self.consumer, Consumer::List | Consumer::Celery);
-        !(self.loss.is_of_a_key() && by_conservation && self.relays == Relays::Killed)
-    }
-
     /// Whether what tells the loss apart died with the relay: how far the marker had come since its last checkpoint. The
     /// next one knows that this is another life of the dataset, and counts nothing as consumed until that is settled.
     pub fn is_a_matter_of_doubt(self) -> bool {

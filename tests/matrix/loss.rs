@@ -25,8 +25,6 @@ pub struct Armed {
 pub struct Bite {
     /// When Redis could be seen to lack something, in seconds since 1970.
     pub at: f64,
-    /// Tasks that stood in Redis just before, where only a key goes.
-    pub before: HashSet<Uuid>,
     /// Tasks that stood in Redis when clients came back to it.
     pub after: HashSet<Uuid>,
     /// Which changed, for people.
@@ -54,14 +52,13 @@ pub fn arm(stage: &Stage, cell: Cell) -> Armed {
 pub fn strike(stage: &Stage, cell: Cell, armed: &Armed) -> Bite {
     let (redis, position) = (stage.server(), stage.position());
     let process = redis.info("process_id").unwrap();
-    let mut bite = Bite { at: 0.0, before: HashSet::new(), after: HashSet::new(), proof: String::new() };
+    let mut bite = Bite { at: 0.0, after: HashSet::new(), proof: String::new() };
     match cell.loss {
         Loss::Flushall => redis.flushall().unwrap(),
         Loss::Flushdb => drop(db(redis, &["FLUSHDB"]).unwrap()),
         Loss::Swapdb => drop(redis.cmd(["SWAPDB", "1", "7"]).unwrap()),
         Loss::Marker => drop(db(redis, &["DEL", MARKER_KEY]).unwrap()),
         Loss::Deleted | Loss::Renamed => {
-            bite.before = stage.standing(redis);
             let words =
                 if cell.loss == Loss::Deleted { vec!["DEL", "jobs"] } else { vec!["RENAME", "jobs", "elsewhere"] };
             db(redis, &words).unwrap();
