@@ -18,7 +18,7 @@ use super::baseline::Baseline;
 use super::route::Route;
 use super::rules::{self, Accepted};
 use super::shared::{Hold, Post, Shared, of_redis};
-use super::track::{Track, is_lasting, rows_of};
+use super::track::{Track, accept, is_catching_up, is_lasting, rows_of};
 use crate::batch::Marker;
 use crate::broker::evidence::{Break, judge, unsafe_policy};
 use crate::broker::{self, Link, Present, Snapshot, SnapshotAsk};
@@ -138,7 +138,7 @@ impl Confirms {
         if !resting {
             track.rests = Some(Instant::now() + cost(&snapshot.present).min(began.elapsed()) * SHARE);
         }
-        let believed = accept(subject, &snapshot) != Accepted::No;
+        let believed = accept(&subject.hold, &snapshot) != Accepted::No;
         if believed || is_catching_up(&subject.hold, &snapshot) {
             self.judged(subject, track, &snapshot, resting, believed).await?;
         }
@@ -159,11 +159,7 @@ impl Confirms {
         let Some(pushed) = subject.hold.pushed(marker.position) else { return Ok(()) };
         let broken = match &track.before {
             Some((before, then)) => judge(before, &now.facts, pushed.saturating_sub(*then)),
-            // What lasts shows in a single look.
-            None => {
-                let stored = subject.hold.before.as_ref().and_then(|before| before.judge(&now.facts, pushed));
-                stored.or_else(|| judge(subject.hold.first.as_ref().unwrap_or(&now.facts), &now.facts, pushed))
-            }
+            None => subject.hold.judge(&now.facts, pushed),
         };
         track.before = Some((now.facts.clone(), pushed));
         let lasts = broken.as_ref().is_some_and(is_lasting);
@@ -397,26 +393,4 @@ fn cost(present: &Present) -> Duration {
         Present::TooMany(_) => 0,
     };
     LOOK + MESSAGE * u32::try_from(messages).unwrap_or(u32::MAX)
-}
-
-/// Whether a look shows the lane's own tenure on its way to where the ledger stood when it began: what vanishes meanwhile
-/// must be noticed, too.
-fn is_catching_up(hold: &Hold, now: &Snapshot) -> bool {
-    now.facts.server.incarnation.to_string() == hold.incarnation
-        && now.found.marker.is_some_and(|marker| marker.tenure == hold.token && marker.position < hold.opened_at)
-}
-
-/// What a look is good for, under the tenure that the lane holds.
-fn accept(subject: &Subject, snapshot: &Snapshot) -> Accepted {
-    let incarnation = snapshot.facts.server.incarnation.to_string();
-    let seen = rules::Snapshot { marker: snapshot.found.marker, incarnation: &incarnation, unbroken: true };
-    let tenure = rules::Tenure {
-        token: subject.hold.token,
-        incarnation: &subject.hold.incarnation,
-        certified: subject.hold.certified.load(Ordering::Relaxed),
-        opened_at: subject.hold.opened_at,
-        // Under the queue's lock, Postgres compares the position with its ledger.
-        newest: i64::MAX,
-    };
-    rules::accept(&seen, &tenure)
 }

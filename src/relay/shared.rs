@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::baseline::Baseline;
 use crate::batch::Marker;
 use crate::broker::Target;
-use crate::broker::evidence::Facts;
+use crate::broker::evidence::{Break, Facts, judge};
 use crate::config::Config;
 use crate::fault::{Fault, Origin};
 use crate::pg::Outbox;
@@ -290,6 +290,12 @@ impl Hold {
             before: ledger.facts.as_deref().and_then(Baseline::from_json),
             pushed: Mutex::new(VecDeque::from([(ledger.trusted, 0)])),
         }
+    }
+
+    /// What breaks the evidence before the first look of this tenure, by which `pushed` messages were pushed under it.
+    pub(crate) fn judge(&self, now: &Facts, pushed: u64) -> Option<Break> {
+        let before = self.before.as_ref().and_then(|before| before.judge(now, pushed));
+        before.or_else(|| judge(self.first.as_ref().unwrap_or(now), now, pushed))
     }
 
     /// A publication brought the marker to a position.

@@ -1,5 +1,6 @@
 //! What is remembered of a queue between two looks at what was consumed, and what the looks say together.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -7,8 +8,10 @@ use uuid::Uuid;
 use super::absence::Absence;
 use super::backoff::Backoff;
 use super::baseline::Baseline;
-use crate::broker::Present;
+use super::rules::{self, Accepted};
+use super::shared::Hold;
 use crate::broker::evidence::{Break, Facts};
+use crate::broker::{Present, Snapshot};
 
 /// After so long without a break of the evidence, the next one counts as the first.
 const QUIET: Duration = Duration::from_secs(900);
@@ -99,6 +102,28 @@ pub(crate) fn rows_of(present: &Present) -> Option<(&[i64], &[Option<Uuid>])> {
 /// Whether the cause is still there: then nothing is gone yet, and sending again would not help.
 pub(crate) fn is_lasting(broken: &Break) -> bool {
     matches!(broken, Break::WrongType { .. } | Break::Expires { .. } | Break::Policy(_))
+}
+
+/// Whether a look shows the lane's own tenure on its way to where the ledger stood when it began: what vanishes meanwhile
+/// must be noticed, too.
+pub(crate) fn is_catching_up(hold: &Hold, now: &Snapshot) -> bool {
+    now.facts.server.incarnation.to_string() == hold.incarnation
+        && now.found.marker.is_some_and(|marker| marker.tenure == hold.token && marker.position < hold.opened_at)
+}
+
+/// What a look is good for, under the tenure that the lane holds.
+pub(crate) fn accept(hold: &Hold, snapshot: &Snapshot) -> Accepted {
+    let incarnation = snapshot.facts.server.incarnation.to_string();
+    let seen = rules::Snapshot { marker: snapshot.found.marker, incarnation: &incarnation, unbroken: true };
+    let tenure = rules::Tenure {
+        token: hold.token,
+        incarnation: &hold.incarnation,
+        certified: hold.certified.load(Ordering::Relaxed),
+        opened_at: hold.opened_at,
+        // Under the queue's lock, Postgres compares the position with its ledger.
+        newest: i64::MAX,
+    };
+    rules::accept(&seen, &tenure)
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl RelayProcess {
     }
 
     /// Waits until it sleeps: it has said so, and nothing that ended it since.
-    pub async fn asleep(&self) {
+    pub async fn dozes(&self) {
         let news = |event: &&Event| ["relay.asleep", "relay.awake", "postgres.down"].contains(&event.name());
         let asleep = || async { self.events().iter().rfind(news).is_some_and(|event| event.name() == "relay.asleep") };
         assert!(super::eventually(SOON, asleep).await, "the relay does not fall asleep");

@@ -55,7 +55,7 @@ async fn a_replay_rings_goes_out_once_and_is_over() {
     let more = QUICK.replace("[relay]\n", "[relay]\npoll_interval = \"1h\"\n");
     let relay = RelayProcess::ready(&fixture.sandbox, &fixture.config(&more), &[], &[]).await;
     let (rows, numbers) = three_batches(&fixture);
-    relay.asleep().await;
+    relay.dozes().await;
     let started = json(&fixture, &["replay", "start", "jobs", "--to-batch", &numbers[0], "--json"]);
     assert_eq!(started["rows"], 5);
     let number = started["incident"].to_string();

@@ -19,7 +19,7 @@ async fn a_segment_goes_when_its_rows_are_consumed_and_the_one_under_way_comes_b
     insert(&client, "q", 100).await;
     all_arrive(&fixture.redis, "q", 100).await;
     let under_way = id(&fixture.redis.cmd(["LMOVE", "q", "work", "RIGHT", "LEFT"]).unwrap().text().unwrap());
-    fixture.redis.cmd(["DEL", "q"]).unwrap();
+    fixture.redis.cmd(["RPOP", "q", "99"]).unwrap();
     turn(&client, 3).await;
     relay.wait_event("segment.emptied", |event| event.text("outcome") == "truncated", LONG).await;
     answers(&fixture, "select count(*) from outbox where queue = 'q'", "0");

@@ -4,7 +4,8 @@ use super::stage::{answers, holds, insert, relay};
 use crate::common::{Fixture, RelayProcess, SOON};
 
 const ABANDONED: &str = "select abandoned from outbox_work(false, false, false, null) where queue = 'jobs'";
-const SEEN: &str = "select facts ->> 'length' from outbox_checkpoint where queue = 'jobs' order by checkpoint desc limit 1";
+const SEEN: &str =
+    "select facts ->> 'length' from outbox_checkpoint where queue = 'jobs' order by checkpoint desc limit 1";
 
 /// A relay that has published eight rows and stored what it saw of them.
 async fn watching(fixture: &Fixture) -> (RelayProcess, Vec<String>) {

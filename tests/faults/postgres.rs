@@ -35,7 +35,7 @@ impl Scene {
     async fn well(&mut self) {
         self.writer.commit_each(3).await;
         self.writer.exact(&self.fixture.redis).await;
-        self.relay.asleep().await;
+        self.relay.dozes().await;
         self.writer.commit(1).await;
         self.writer.exact(&self.fixture.redis).await;
         let (down, up) = (count(&self.relay, "postgres.down"), count(&self.relay, "postgres.up"));
@@ -81,10 +81,11 @@ async fn ended_sessions_are_replaced() {
 #[tokio::test]
 async fn the_listening_session_alone_is_replaced() {
     let mut scene = Scene::new(&[]).await;
-    // It alone holds the bell's advisory lock.
-    let end_listener = "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory'";
+    // It alone holds the bell's advisory lock, whose key has two parts.
+    let end_listener =
+        "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and objsubid = 2";
     for _ in 0..3 {
-        scene.relay.asleep().await;
+        scene.relay.dozes().await;
         assert_eq!(scene.fixture.database.sql(end_listener), "1");
         scene.well().await;
     }
@@ -177,7 +178,7 @@ async fn fails_over(by_url: bool) {
     writer.reconnect(&fixture.database).await;
     writer.commit_each(10).await;
     writer.exact(&fixture.redis).await;
-    relay.asleep().await;
+    relay.dozes().await;
     writer.commit(1).await;
     writer.exact(&fixture.redis).await;
     assert!(relay.stop().success());

@@ -22,7 +22,7 @@ async fn at_rest(redis: RedisOptions) -> (Fixture, RelayProcess, Writer) {
     writer.commit_each(5).await;
     writer.commit(700).await;
     writer.exact(&fixture.redis).await;
-    relay.asleep().await;
+    relay.dozes().await;
     (fixture, relay, writer)
 }
 

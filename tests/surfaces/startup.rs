@@ -96,7 +96,7 @@ async fn two_schemas_in_one_database_share_a_redis_without_noticing_each_other()
         relays.push(RelayProcess::ready(&fixture.sandbox, &text, &[], &["--migrate"]).await);
     }
     for relay in &mut relays {
-        relay.asleep().await;
+        relay.dozes().await;
     }
     // Each is asleep until its own schema rings; the list is the same.
     for (at, schema) in ["shop", "billing"].iter().enumerate() {
