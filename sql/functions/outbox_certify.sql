@@ -5,7 +5,9 @@
 -- Every row at or below the base that is not known to be consumed and not `present` is scheduled again. A row counts as
 -- present under the id of its own task only, where the message says that: two databases may share a list. Where
 -- consumption is not tracked, what was dispatched longer than `horizon` ago is done. If a row was scheduled, an
--- incident says so, with its cause and evidence; it takes over what operators have scheduled. What was seen of Redis
+-- incident says so, with its cause and evidence; it takes over what operators have scheduled. At a new incarnation it
+-- also counts what other relays had planned above the base: they may have published it, and it was sent again when the
+-- tenure began. What was seen of Redis
 -- before is no longer compared with. All in one transaction. Answers how many rows; NULL: the tenure is not the queue's
 -- current one any more.
 create or replace function outbox_certify(
@@ -24,6 +26,7 @@ declare
   v_incident bigint;
   v_rows     bigint := 0;
   v_taken    bigint := 0;
+  v_untold   bigint := 0; -- sent again already, perhaps for the second time
 begin
   perform set_config('lock_timeout', '5s', true);
   select e.* into t from outbox_tenure e where e.token = p_tenure and e.queue = p_queue and e.cap is null for update;
@@ -46,7 +49,12 @@ begin
            on p.id = a.id and (p.task_id is null or p.task_id = a.task_id)
    where p.id is null;
 
-  if v_absent is not null or exists (select from outbox_held h join outbox_incident i on i.incident = h.incident
+  if p_base is null then
+    select coalesce(sum(b.rows), 0) into v_untold from outbox_batch b
+     where b.queue = p_queue and b.batch > v_base and b.batch <= t.opened_batch and b.relay <> t.relay;
+  end if;
+
+  if v_absent is not null or v_untold > 0 or exists (select from outbox_held h join outbox_incident i on i.incident = h.incident
                                       where h.queue = p_queue and h.batch is null and i.cause = 'operator') then
     insert into outbox_incident (queue, destination, cause, evidence, relay, position_before, position_trusted, newest)
     values (p_queue, t.destination, p_cause, p_evidence, t.relay, k.position, v_base,
@@ -56,9 +64,13 @@ begin
     -- In a new statement: a replay that was started meanwhile is seen.
     v_taken := outbox_take_over(p_queue, v_incident);
     update outbox_incident i
-       set scheduled = v_rows + v_taken, outstanding = v_rows + v_taken, duplicates_possible = v_rows + v_taken
+       set scheduled = v_rows + v_taken,
+           outstanding = v_rows + v_taken + v_untold,
+           duplicates_possible = v_rows + v_taken + v_untold,
+           replayed = v_untold,
+           recovered_at = case when v_rows + v_taken = 0 then clock_timestamp() end
      where i.incident = v_incident;
-    delete from outbox_incident i where i.incident = v_incident and v_rows + v_taken = 0;
+    delete from outbox_incident i where i.incident = v_incident and v_rows + v_taken + v_untold = 0;
   end if;
   if k.position is not null and (v_absent is not null or k.facts is not null) then
     insert into outbox_checkpoint (queue, position, consumed, outstanding, evidence, facts)

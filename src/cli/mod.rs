@@ -3,6 +3,7 @@
 pub mod config;
 mod connect;
 mod demo;
+mod doctor;
 pub mod exit;
 mod health;
 mod incident;
@@ -59,6 +60,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Ask a running relay whether it is alive and ready
     Health(health::HealthArgs),
+    /// Look at everything that a relay depends on, and say what to do about what is wrong
+    Doctor(doctor::DoctorArgs),
     /// Watch committed tasks reach a worker through a killed relay and an emptied Redis, all of it private
     Demo(demo::DemoArgs),
 }
@@ -98,6 +101,7 @@ async fn dispatch(command: Command) -> u8 {
         Command::Repair(args) => repair::run(args).await.into(),
         Command::Config(args) => config::run(args, &mut out, &mut err).into(),
         Command::Health(args) => health::run(&args).await.into(),
+        Command::Doctor(args) => doctor::run(args).await.into(),
         Command::Demo(args) => demo::run(args).await.into(),
     }
 }

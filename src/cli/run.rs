@@ -15,7 +15,7 @@ use crate::config::{Config, Sources};
 use crate::fault::Fault;
 use crate::pg::{Connector, Database, Outbox, migrate};
 use crate::relay::{self, Parts};
-use crate::telemetry::{Health, Logs, Metrics, Server};
+use crate::telemetry::{Health, Logs, Metrics, Server, systemd};
 
 /// The arguments of `outboxd run`.
 #[derive(Debug, Args)]
@@ -77,6 +77,7 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> 
         queues = config.queues.len()
     );
 
+    let supervised = tokio::spawn(systemd::run(health.clone(), stop.clone()));
     let (status, shown) = watch::channel(serde_json::json!({ "relay": id }));
     let (changes, config_seen) = watch::channel(Arc::new(config));
     tokio::spawn(signals(sources, changes, logs, metrics.clone(), health.clone(), stop.clone())?);
@@ -108,6 +109,7 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> 
     };
     stop.cancel();
     server.stopped().await;
+    supervised.abort();
     outcome
 }
 
@@ -173,6 +175,7 @@ fn signals(
         }
         tracing::info!(event = "relay.stopping");
         health.draining();
+        systemd::stopping();
         stop.cancel();
         // Asked twice, it goes at once: what is under way is safe in the ledger.
         tokio::select! {
@@ -199,6 +202,7 @@ async fn renew(mut config: watch::Receiver<Arc<Config>>, work: Connector, listen
 
 /// A new configuration is taken up only if it is right as a whole.
 fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &Logs, metrics: &Metrics) {
+    systemd::reloading();
     // Files are read again; the environment of a process does not change.
     match Config::load(sources) {
         Ok(new) => {
@@ -224,4 +228,5 @@ fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &Logs, 
             );
         }
     }
+    systemd::reloaded();
 }

@@ -21,6 +21,27 @@ pub struct Ask {
     pub bell: Option<i64>,
 }
 
+/// The answer to [`Outbox::doctor`](super::Outbox::doctor).
+#[derive(Debug, Clone)]
+pub struct ServerFacts {
+    /// Who asks.
+    pub user: String,
+    /// The version, as the server tells it.
+    pub version: String,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
+    /// Whether this connection is encrypted.
+    pub tls: bool,
+    /// Its clock, in seconds since 1970.
+    pub clock: f64,
+    /// Functions of the outbox that the user may not call.
+    pub functions: Vec<String>,
+    /// Tables of the outbox that the user may not read and write.
+    pub tables: Vec<String>,
+    /// How full the notification queue is, 0 to 1.
+    pub notify_usage: f64,
+}
+
 /// The answer about one queue.
 #[derive(Debug, Clone)]
 pub struct QueueWork {

@@ -22,7 +22,9 @@ pub mod session;
 mod sql;
 mod tls;
 
-pub use answers::{Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, Work};
+pub use answers::{
+    Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
+};
 pub use connect::Connector;
 pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};

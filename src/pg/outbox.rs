@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::answers::{
-    Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, Work,
+    Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
 };
 use super::messages::{BatchRows, Header};
 use super::{Database, Listener, Param, sql};
@@ -223,6 +223,28 @@ impl Outbox {
         let row = one(&rows, "identity")?;
         let installation: Option<Uuid> = row.get(1);
         Ok(Identity { wrong: row.get(0), installation: installation.unwrap_or_default(), max_prepared: row.get(2) })
+    }
+
+    /// What a relay depends on, as the server and the user are. Needs no outbox.
+    pub async fn doctor(&self, schema: &str) -> Result<ServerFacts, Fault> {
+        let rows = self.database.statement("doctor", &self.sql.doctor, &[(&schema, Type::TEXT)]).await?;
+        let row = one(&rows, "doctor")?;
+        Ok(ServerFacts {
+            user: row.get(0),
+            version: row.get(1),
+            in_recovery: row.get(2),
+            tls: row.get(3),
+            clock: row.get(4),
+            functions: row.get(5),
+            tables: row.get(6),
+            notify_usage: row.get(7),
+        })
+    }
+
+    /// Every queue, by name, whether or not a relay has seen it.
+    pub async fn known(&self) -> Result<Vec<String>, Fault> {
+        let rows = self.database.statement("known", &self.sql.known, &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// Numbers of every queue, by name.

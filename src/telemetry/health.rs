@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 /// A loop that has not beaten for this long hangs.
 const BEAT_LIMIT: Duration = Duration::from_secs(15);
 /// For this long a relay without Postgres stays ready unless told otherwise: a fail-over is no reason to send traffic
@@ -15,6 +17,7 @@ const POSTGRES_GRACE: Duration = Duration::from_secs(30);
 pub struct Health {
     grace: Duration,
     facts: Arc<Mutex<Facts>>,
+    started: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,7 @@ impl Health {
             postgres_down_since: None,
             draining: false,
         };
-        Self { grace, facts: Arc::new(Mutex::new(facts)) }
+        Self { grace, facts: Arc::new(Mutex::new(facts)), started: Arc::default() }
     }
 
     /// The relay's loop went round once.
@@ -66,6 +69,12 @@ impl Health {
     /// Started, with a schema that fits.
     pub fn ready(&self) {
         self.facts().unready = None;
+        self.started.notify_one();
+    }
+
+    /// Returns when the relay has started; for one who waits.
+    pub async fn when_ready(&self) {
+        self.started.notified().await;
     }
 
     /// Not started, or the schema does not fit. Counts at once.

@@ -4,6 +4,7 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+pub mod systemd;
 
 pub use health::Health;
 pub use http::Server;

@@ -1,11 +1,13 @@
 //! What an operator touches: commands and their exit codes, signals, reloads, HTTP, logs, TLS.
 
 mod commands;
+mod doctor;
 mod drain;
 mod http;
 mod logs;
 mod reload;
 mod startup;
+mod systemd;
 mod tls;
 mod waiting;
 

@@ -1,0 +1,2 @@
+-- The queues that have a ledger, and those that only the log names so far.
+select queue from /*schema.*/outbox_queue union select queue from /*schema.*/outbox_known_in_log() order by queue;

@@ -1,0 +1,51 @@
+//! What an operator asks of a server before a relay depends on it.
+
+use redis::{Pipeline, Value};
+
+use super::connect::Link;
+use super::faults;
+use super::info::Server;
+use super::open::bytes;
+use crate::fault::Fault;
+
+const INSPECT: &str = include_str!("inspect.lua");
+
+/// What a server says of itself, and what it lets this user do.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// As `INFO` tells.
+    pub server: Server,
+    /// Its clock, in seconds since 1970, if it tells.
+    pub clock: Option<f64>,
+    /// The commands out of those asked for that are refused. Servers before 7.0 cannot be asked and refuse none here.
+    pub refused: Vec<Vec<String>>,
+}
+
+/// Asks whether each of `commands` would be allowed, a command with its key and plausible arguments. Runs none of them;
+/// fails if scripts are not allowed at all.
+pub async fn inspect(link: &Link, commands: &[Vec<Vec<u8>>]) -> Result<Inspection, Fault> {
+    let mut pipeline = Pipeline::new();
+    pipeline.cmd("INFO").cmd("EVAL").arg(INSPECT).arg(0);
+    for command in commands {
+        pipeline.arg(command.len());
+        for word in command {
+            pipeline.arg(word);
+        }
+    }
+    let odd = || faults::protocol(link.place(), "INFO and a script");
+    let [info, script]: [Result<Value, Fault>; 2] = link.pipeline(&pipeline).await?.try_into().map_err(|_| odd())?;
+    let info = bytes(info?).ok().flatten().ok_or_else(odd)?;
+    let Value::Array(reply) = script? else { return Err(odd()) };
+    let mut reply = reply.into_iter();
+    let mut part = || -> Option<f64> {
+        let text = bytes(reply.next()?).ok()??;
+        String::from_utf8(text).ok()?.parse().ok()
+    };
+    let clock = part().zip(part()).map(|(seconds, micros)| seconds + micros / 1e6);
+    let refused = reply.filter_map(|number| match number {
+        Value::Int(number) => commands.get(usize::try_from(number).ok()?.checked_sub(1)?),
+        _ => None,
+    });
+    let refused = refused.map(|words| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect());
+    Ok(Inspection { server: Server::parse(&String::from_utf8_lossy(&info)), clock, refused: refused.collect() })
+}

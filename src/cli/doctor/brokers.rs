@@ -1,0 +1,142 @@
+//! Redis: every target reached, its version, role and policy, and whether the user may do what its queues need.
+
+use std::collections::BTreeSet;
+
+use super::report::Report;
+use crate::batch::KeyKind;
+use crate::broker::evidence::unsafe_policy;
+use crate::broker::{Inspection, Role, Target, inspect, marker_key};
+use crate::config::{Config, Confirm, FormatName, QueueSettings, Side};
+use crate::wire::{Format, InFlightKind};
+
+/// Looks at every target, with the queues that the configuration or Postgres names.
+pub(super) async fn examine(config: &Config, known: &[String], report: &mut Report) {
+    let names: BTreeSet<&str> = config.queues.keys().chain(known).map(String::as_str).collect();
+    let queues: Vec<QueueSettings> = names.into_iter().map(|name| config.queue(name)).collect();
+    for (name, settings) in &config.redis {
+        let check = format!("redis.{name}");
+        let queues: Vec<&QueueSettings> = queues.iter().filter(|queue| queue.redis == *name).collect();
+        let (connect, response) = (settings.connect_timeout.get(), settings.response_timeout.get());
+        let inspected = match Target::new(name, settings.url.secret_string(), connect, response) {
+            Ok(target) => match target.connect().await {
+                Ok(link) => inspect(&link, &needed(&queues, &settings.receipts, &check, report)).await,
+                Err(fault) => Err(fault),
+            },
+            Err(fault) => Err(fault),
+        };
+        match inspected {
+            Ok(inspection) => describe(config, &check, &inspection, &queues, report),
+            Err(fault) => {
+                let next = "see that the server runs, and that the URL, the user and the rights are those of docs/configuration.md";
+                report.finding(&check, &fault.reason().message, next);
+            }
+        }
+    }
+}
+
+fn describe(config: &Config, check: &str, inspection: &Inspection, queues: &[&QueueSettings], report: &mut Report) {
+    let server = &inspection.server;
+    let version: Vec<u32> = server.version.split('.').map_while(|part| part.parse().ok()).collect();
+    if version.as_slice() < [6, 2].as_slice() {
+        report.finding(check, &format!("its version is {:?}", server.version), "use Redis 6.2 or later, or Valkey");
+    } else {
+        report.ok(check, &format!("Redis {}, scripts are allowed", server.version));
+    }
+    if server.role == Role::Replica {
+        let next = "name the primary in its url; outboxd never writes to a replica";
+        report.finding(&format!("{check}.role"), "it is a replica and takes no writes", next);
+    }
+    let observes = if queues.is_empty() {
+        config.defaults.confirm != Confirm::Receipt
+    } else {
+        queues.iter().any(|queue| queue.confirm != Confirm::Receipt)
+    };
+    match unsafe_policy(server) {
+        Some(policy) if observes => report.finding(
+            &format!("{check}.policy"),
+            &format!("maxmemory-policy is {policy}: under memory pressure the server drops whole queues"),
+            "set maxmemory-policy to noeviction, or confirm = \"receipt\" for the queues on it",
+        ),
+        Some(policy) => report.note(&format!("{check}.policy"), &format!("maxmemory-policy is {policy}")),
+        None => report.ok(&format!("{check}.policy"), &format!("maxmemory-policy is {}", server.maxmemory_policy)),
+    }
+    let keeps = if server.aof_enabled { "an append-only file" } else { "no append-only file" };
+    if server.persistence_ok {
+        report.note(&format!("{check}.persistence"), &format!("{keeps}; whatever it loses comes back"));
+    } else {
+        let next = "free the disk it saves to, or correct its `dir`: it may refuse writes meanwhile";
+        report.finding(&format!("{check}.persistence"), "its last save or append failed", next);
+    }
+    if let Some(clock) = inspection.clock {
+        super::clock(report, &format!("{check}.clock"), clock);
+    }
+    if inspection.refused.is_empty() {
+        report.ok(&format!("{check}.rights"), "the user may do all that its queues need");
+    }
+    for words in &inspection.refused {
+        // The key comes after the command, which may have two words.
+        let at = if words[0] == "XINFO" { 2 } else { 1 };
+        let key = words.get(at).map_or("", String::as_str);
+        let detail = format!("the user may not run {} on {key:?}", words[..at].join(" ").to_lowercase());
+        report.finding(&format!("{check}.rights"), &detail, "see `Rights in Redis` in docs/configuration.md");
+    }
+}
+
+/// The commands that a relay runs for these queues, each once, with its key.
+fn needed(queues: &[&QueueSettings], receipts: &str, check: &str, report: &mut Report) -> Vec<Vec<Vec<u8>>> {
+    let mut commands = BTreeSet::new();
+    let mut add = |words: &[&[u8]]| {
+        commands.insert(words.iter().map(|word| word.to_vec()).collect::<Vec<_>>());
+    };
+    for queue in queues {
+        let format = match Format::new(&queue.spec(), &queue.queue) {
+            Ok(format) => format,
+            Err(why) => {
+                report.finding(check, &format!("queue {:?}: {why}", queue.queue), "correct the queue's settings");
+                continue;
+            }
+        };
+        if let Ok(marker) = marker_key(&format.keys()[0].name) {
+            add(&[b"HGET", &marker, b"f"]);
+            add(&[b"HMGET", &marker, b"f"]);
+            add(&[b"HSET", &marker, b"f", b"v"]);
+        }
+        for key in format.keys() {
+            add(&[b"TYPE", &key.name]);
+            add(&[b"PTTL", &key.name]);
+            match key.kind {
+                KeyKind::List => {
+                    add(&[push(queue), &key.name, b"m"]);
+                    add(&[b"LLEN", &key.name]);
+                    add(&[b"LRANGE", &key.name, b"0", b"-1"]);
+                }
+                KeyKind::Stream => {
+                    add(&[b"XADD", &key.name, b"*", b"f", b"v"]);
+                    add(&[b"XLEN", &key.name]);
+                    add(&[b"XRANGE", &key.name, b"-", b"+"]);
+                    add(&[b"XINFO", b"STREAM", &key.name]);
+                    add(&[b"XINFO", b"GROUPS", &key.name]);
+                    add(&[b"XPENDING", &key.name, b"g"]);
+                }
+            }
+        }
+        for key in format.in_flight() {
+            match key.kind {
+                InFlightKind::Processing => add(&[b"LRANGE", &key.name, b"0", b"-1"]),
+                InFlightKind::Unacked => add(&[b"HVALS", &key.name]),
+            }
+        }
+        if queue.confirm == Confirm::Receipt {
+            add(&[b"XRANGE", receipts.as_bytes(), b"-", b"+"]);
+            add(&[b"XDEL", receipts.as_bytes(), b"1-1"]);
+        }
+    }
+    commands.into_iter().collect()
+}
+
+fn push(queue: &QueueSettings) -> &'static [u8] {
+    match (queue.format, queue.push) {
+        (FormatName::List | FormatName::Raw, Side::Right) => b"RPUSH",
+        _ => b"LPUSH",
+    }
+}

@@ -1,0 +1,114 @@
+//! Postgres: reached, recent enough, the schema, the rights, the way of notifications.
+
+use super::super::connect;
+use super::report::Report;
+use crate::config::Config;
+use crate::pg::{Delivery, Listener, Outbox, migrate};
+
+/// Looks at everything of Postgres. The queues that it knows.
+pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String> {
+    let database = match connect::database(config) {
+        Ok(database) => database,
+        Err(fault) => {
+            report.finding("postgres", &fault.reason().message, "correct `url` in [database], or DATABASE_URL");
+            return Vec::new();
+        }
+    };
+    let outbox = Outbox::new(database.clone(), &config.database.schema);
+    let facts = match outbox.doctor(&config.database.schema).await {
+        Ok(facts) => facts,
+        Err(fault) => {
+            let next = "see that the server runs and that this machine, user and password may connect";
+            report.finding("postgres", &fault.reason().message, next);
+            return Vec::new();
+        }
+    };
+    let place = database.connector().target().to_owned();
+    let tls = if facts.tls { "TLS" } else { "no TLS" };
+    report.ok("postgres", &format!("{place} is PostgreSQL {}, user {}, {tls}", facts.version, facts.user));
+    if facts.in_recovery {
+        let next = "name the primary in database.url, or all hosts with target_session_attrs=read-write";
+        report.finding("postgres.role", "it is a standby and takes no writes", next);
+    }
+    super::clock(report, "postgres.clock", facts.clock);
+    bell(config, facts.notify_usage, report).await;
+    match migrate::check(database.connector(), &config.database.schema).await {
+        Ok(()) => report.ok("postgres.schema", &format!("the schema {} fits this release", config.database.schema)),
+        Err(fault) => {
+            let next = "run `outboxd migrate up` as the owner of the schema, or let `outboxd migrate sql` print it";
+            report.finding("postgres.schema", &fault.reason().message, next);
+            return Vec::new();
+        }
+    }
+    rights(&facts.functions, &facts.tables, &facts.user, report);
+    queues(&outbox, report).await
+}
+
+fn rights(functions: &[String], tables: &[String], user: &str, report: &mut Report) {
+    if functions.is_empty() && tables.is_empty() {
+        report.ok("postgres.rights", &format!("{user} may do all that a relay does"));
+        return;
+    }
+    let all: Vec<&str> = functions.iter().chain(tables).map(String::as_str).collect();
+    let shown = all.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    let more = if all.len() > 3 { format!(" and {} more", all.len() - 3) } else { String::new() };
+    let detail = format!("{user} may not use {shown}{more}");
+    report.finding("postgres.rights", &detail, &format!("GRANT outbox_relay TO {user}"));
+}
+
+/// Whether notifications arrive.
+async fn bell(config: &Config, usage: f64, report: &mut Report) {
+    let limit = config.database.statement_timeout.get();
+    let heard = match connect::listener(config) {
+        Ok(connector) => Box::pin(Listener::connect(&connector, &[], limit)).await.map_err(|fault| fault.to_string()),
+        Err(fault) => Err(fault.reason().message.clone()),
+    };
+    match heard {
+        Ok((listener, _)) => match listener.delivery() {
+            Delivery::Live => report.ok("postgres.notify", "notifications arrive"),
+            Delivery::Pooler(why) => report.finding(
+                "postgres.notify",
+                &format!("notifications do not arrive, so rows wait for the poll: {why}"),
+                "set database.listen_url to an address that reaches Postgres itself",
+            ),
+        },
+        Err(why) => report.finding("postgres.notify", &why, "see database.listen_url, or database.url without it"),
+    }
+    if usage > 0.5 {
+        let next = "end the session that listens inside a transaction: pg_stat_activity, state `idle in transaction`";
+        report.finding("postgres.notify", &format!("the notification queue is {:.0} % full", usage * 100.0), next);
+    }
+}
+
+async fn queues(outbox: &Outbox, report: &mut Report) -> Vec<String> {
+    match outbox.identity().await {
+        Ok(identity) => match identity.wrong {
+            None => report.ok("postgres.identity", &format!("installation {}", identity.installation)),
+            Some(wrong) => {
+                let next = "read docs/runbooks/database-restored.md, then run `outboxd repair`";
+                report.finding("postgres.identity", &wrong, next);
+            }
+        },
+        Err(fault) => report.finding("postgres.identity", &fault.reason().message, "run the doctor again"),
+    }
+    let queues = match outbox.gauge().await {
+        Ok(queues) => queues,
+        Err(fault) => {
+            report.finding("postgres.queues", &fault.reason().message, "run the doctor again");
+            return Vec::new();
+        }
+    };
+    for queue in &queues {
+        let name = format!("queue {}", queue.queue);
+        if let Some(why) = &queue.stopped_reason {
+            report.finding(&name, why, &format!("mend the cause, then run `outboxd queue resume {}`", queue.queue));
+        } else if queue.paused {
+            let why = queue.reason.as_deref().unwrap_or("no reason was given");
+            report.note(&name, &format!("paused: {why}; `outboxd queue resume {}` ends that", queue.queue));
+        }
+    }
+    outbox.known().await.unwrap_or_else(|fault| {
+        report.finding("postgres.queues", &fault.reason().message, "run the doctor again");
+        Vec::new()
+    })
+}
