@@ -271,6 +271,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_batch_of(queue text, id bigint, xid xid8)
 --   returns bigint; plpgsql, stable, set search_path = SCHEMA, pg_temp
 
+-- function outbox_believed(q outbox_queue, k outbox_checkpoint, p_destination text, p_incarnation text, p_seen uuid, p_position bigint, p_newest bigint)
+--   returns TABLE(trusted bigint, cause text, starts bigint, was_here boolean, life text); plpgsql, stable, set search_path = SCHEMA, pg_temp
+
 -- function outbox_bell_waits()
 --   returns boolean; sql, set search_path = SCHEMA, pg_temp
 
@@ -496,6 +499,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_worker may execute function outbox_ack_many(uuid[])
 -- outbox_reader may execute function outbox_batch_of(text,bigint,xid8)
 -- outbox_relay may execute function outbox_batch_of(text,bigint,xid8)
+-- outbox_relay may execute function outbox_believed(outbox_queue,outbox_checkpoint,text,text,uuid,bigint,bigint)
 -- outbox_relay may execute function outbox_bell_waits()
 -- outbox_relay may execute function outbox_bury(text,bigint,bigint[],text[],text[])
 -- outbox_relay may execute function outbox_bytes(text,jsonb,jsonb,jsonb,bytea)

@@ -37,12 +37,10 @@ as $$
 declare
   q        outbox_queue;
   k        outbox_checkpoint;   -- the newest one
-  v_last   outbox_tenure;
   v_seen   outbox_tenure;
-  v_cap    bigint;
-  v_starts bigint := 0; -- batches at or below went to an earlier destination
+  v_starts bigint;      -- batches at or below went to an earlier destination
   v_before boolean;     -- this destination was the queue's before, too
-  v_moved  boolean;     -- its last one is another server
+  v_life   text;        -- the incarnation of the last tenure
   v_consumed bigint;    -- what the new checkpoint says; NULL: not tracked
   v_base     bigint;
 begin
@@ -75,46 +73,13 @@ begin
       on conflict do nothing;
   select max(b.batch) into newest from outbox_batch b where b.queue = p_queue;
   select c.* into k from outbox_checkpoint c where c.queue = p_queue order by c.checkpoint desc limit 1;
-  select t.* into v_last from outbox_tenure t
-   where t.queue = p_queue order by (t.cap is null) desc, t.opened_at desc limit 1;
   select t.* into v_seen from outbox_tenure t where t.token = p_seen and t.queue = p_queue;
-  v_cap := case when v_seen.token is not null then coalesce(v_seen.cap, newest) end;
-
-  -- One process is one server, however two relays spell its address.
-  v_moved := v_last.destination <> p_destination
-         and not (v_last.incarnation = p_incarnation
-                  and regexp_replace(v_last.destination, '^[^/]*/', '') = regexp_replace(p_destination, '^[^/]*/', ''));
-
-  if v_last.token is null then
-    trusted := 0;
-    cause := 'first';
-  elsif v_moved and v_seen.destination is distinct from v_last.destination then
-    -- Another destination than the last; a marker that was written at the last one would mean that only its name is new.
-    if q.move_to is null and coalesce(k.position, 0) < newest then
-      status := 'moved';
-      return next;
-      return;
-    end if;
-    trusted := coalesce(q.move_to, newest);
-    v_starts := trusted;
-    cause := 'adopted';
-  else
-    v_starts := v_last.starts;
-    v_before := exists (select from outbox_tenure t where t.queue = p_queue and t.destination = p_destination
-                                                      and t.starts <> v_starts);
-    if v_cap is null then
-      trusted := 0;
-      cause := case when newest <= v_starts and not v_before then 'first' when p_seen is null then 'missing' else 'unknown' end;
-    else
-      trusted := least(p_position, v_cap, newest);
-      -- All that the queue sent here before it went elsewhere is still here: what follows begins where it came back.
-      if v_before and trusted < v_starts and trusted = v_seen.cap and not exists (
-           select from outbox_tenure t where t.queue = p_queue and t.destination = p_destination
-                                         and t.starts < v_starts and t.opened_at > v_seen.opened_at) then
-        trusted := v_starts;
-      end if;
-      cause := case when trusted < k.position then 'rolled_back' else 'kept' end;
-    end if;
+  select b.* into trusted, cause, v_starts, v_before, v_life
+    from outbox_believed(q, k, p_destination, p_incarnation, p_seen, p_position, newest) b;
+  if cause = 'moved' then
+    status := cause;
+    return next;
+    return;
   end if;
   checkpoint := k.checkpoint;
   k.facts := case when cause = 'kept' then k.facts end;
@@ -161,7 +126,7 @@ begin
           not pg_try_advisory_xact_lock(outbox_relay_lock(p_relay)));
   scheduled := outbox_lost(p_queue, p_token, k, cause, trusted, done, newest, v_consumed,
                            jsonb_build_object('marker', p_seen, 'position', p_position, 'incarnation', p_incarnation,
-                                              'incarnation_before', v_last.incarnation));
+                                              'incarnation_before', v_life));
   select count(*) into incidents from outbox_incident i
    where i.queue = p_queue and i.recovered_at is null and i.cancelled_at is null;
   status := 'opened';

@@ -221,7 +221,8 @@ pub fn judge(before: &Facts, after: &Facts, pushed: u64) -> Option<Break> {
         _ => None,
     };
     let same = before.server.incarnation == after.server.incarnation;
-    let since = || evicted(before, after).or_else(|| stream(before, after)).or_else(|| vanished(before, after, pushed));
+    let since =
+        || evicted(before, after).or_else(|| stream(before, after, pushed)).or_else(|| vanished(before, after, pushed));
     lasting().or_else(policy).or_else(|| if same { since() } else { None })
 }
 
@@ -238,10 +239,14 @@ fn evicted(before: &Facts, after: &Facts) -> Option<Break> {
     (keys > 0 && !(volatile(before) && volatile(after))).then_some(Break::Evicted(keys))
 }
 
-fn stream(before: &Facts, after: &Facts) -> Option<Break> {
+/// A stream counts what was ever added to it: one that was deleted and filled again, as much as it held before, lacks
+/// what the relay has added since.
+fn stream(before: &Facts, after: &Facts, pushed: u64) -> Option<Break> {
     let (before, after) = (before.stream?, after.stream?);
-    let fewer = before.added.zip(after.added).is_some_and(|(before, after)| after < before);
-    if before.exists && (!after.exists || fewer || after.last_generated < before.last_generated) {
+    let wanted = if before.exists { before.added } else { Some(0) }.map(|added| added + pushed);
+    let fewer = wanted.zip(after.added).is_some_and(|(wanted, added)| added < wanted);
+    let gone = (before.exists || pushed > 0) && !after.exists;
+    if gone || fewer || after.last_generated < before.last_generated {
         return Some(Break::StreamGone);
     }
     let deleted = after.unread_deleted && after.max_deleted > before.max_deleted;

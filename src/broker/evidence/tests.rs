@@ -38,6 +38,27 @@ proptest! {
 }
 
 #[test]
+fn a_stream_that_was_deleted_and_filled_again_lacks_what_was_added_since() {
+    let with = |stream: StreamFacts| Facts { stream: Some(stream), ..facts(0, 0) };
+    let of = |added: u64, last: u64| {
+        with(StreamFacts {
+            exists: true,
+            added: Some(added),
+            last_generated: EntryId(last, 0),
+            ..StreamFacts::default()
+        })
+    };
+    let none = with(StreamFacts { added: Some(0), ..StreamFacts::default() });
+    assert_eq!(class(&of(25, 7), &of(55, 9), 30), None);
+    assert_eq!(class(&of(25, 7), &of(60, 9), 30), None, "others add to it, too");
+    assert_eq!(class(&of(25, 7), &of(30, 9), 30), Some("stream_gone"), "and it holds more than before");
+    assert_eq!(class(&none, &of(30, 9), 30), None);
+    assert_eq!(class(&none, &of(5, 9), 30), Some("stream_gone"), "what came first was deleted before the first look");
+    assert_eq!(class(&none, &none, 30), Some("stream_gone"));
+    assert_eq!(class(&none, &none, 0), None);
+}
+
+#[test]
 fn nothing_is_claimed_once_a_command_that_may_take_many_was_called_or_counters_went_back() {
     let before = facts(3000, 50);
     assert_eq!(class(&before, &facts(0, 60), 0), Some("vanished"));
