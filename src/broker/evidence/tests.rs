@@ -107,7 +107,7 @@ fn only_what_may_drop_our_keys_counts_as_eviction() {
 fn a_stream_that_went_away_came_back_younger_or_lost_unread_entries_is_told_once() {
     let with = |stream: StreamFacts| Facts { stream: Some(stream), ..facts(0, 0) };
     let was = StreamFacts { exists: true, last_generated: EntryId(7, 1), added: Some(9), ..StreamFacts::default() };
-    assert_eq!(class(&with(was), &with(was), 3), None);
+    assert_eq!(class(&with(was), &with(was), 0), None);
     for younger in [
         StreamFacts::default(),
         StreamFacts { last_generated: EntryId(7, 0), ..was },
