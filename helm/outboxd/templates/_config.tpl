@@ -2,7 +2,7 @@
 
 {{/* `config` with what the chart decides. */}}
 {{- define "outboxd.config" -}}
-{{- $ours := dict "http" (dict "listen" (printf "%s:%d" .Values.http.address (int .Values.http.port))) "log" (dict "format" "json") }}
+{{- $ours := dict "log" (dict "format" "json") }}
 {{- include "outboxd.toml" (mergeOverwrite $ours (deepCopy .Values.config)) }}
 {{- end }}
 
@@ -44,8 +44,13 @@ Every URL that the chart knows, as YAML: a list of
 {{- toYaml $data }}
 {{- end }}
 
-{{/* The environment by which the relay learns its URLs. */}}
+{{/*
+The environment by which the relay learns its URLs, and where to listen: a variable, because it is stronger than the file
+and than the one that the image brings.
+*/}}
 {{- define "outboxd.env" -}}
+- name: OUTBOXD_HTTP__LISTEN
+  value: {{ printf "%s:%d" .Values.http.address (int .Values.http.port) | quote }}
 {{- $files := .Values.secretsAsFiles }}
 {{- range include "outboxd.urls" . | fromYamlArray }}
 {{- if $files }}
