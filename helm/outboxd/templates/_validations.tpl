@@ -114,7 +114,10 @@
 
 {{/* Names of variables and volumes: the server would take the later of two, or refuse both. */}}
 {{- define "outboxd.validate.extensions" -}}
-{{- $taken := dict "OUTBOXD_CONFIG" "existingConfigMap" "OUTBOXD_HTTP__LISTEN" "http.address and http.port" "OUTBOXD_RELAY__ID" "nothing: each relay names itself" "OUTBOXD_RELAY__DRAIN_TIMEOUT" "config.relay.drain_timeout" }}
+{{- $taken := dict "OUTBOXD_CONFIG" "existingConfigMap" "OUTBOXD_HTTP__LISTEN" "http.address and http.port" "OUTBOXD_RELAY__ID" "nothing: each relay names itself" "OUTBOXD_RELAY__DRAIN_TIMEOUT" "config.relay.drain_timeout" "OUTBOXD_LOG__FORMAT" "config.log.format" }}
+{{- range $key := keys (.Values.config.database | default dict) }}
+{{- $_ := set $taken (printf "OUTBOXD_DATABASE__%s" (upper $key)) (printf "config.database.%s" $key) }}
+{{- end }}
 {{- range $name, $setting := dict "DATABASE_URL" "database" "OUTBOXD_DATABASE__URL" "database" "OUTBOXD_DATABASE__LISTEN_URL" "database.listen" "REDIS_URL" "redis" "OUTBOXD_REDIS__DEFAULT__URL" "redis" }}
 {{- $_ := set $taken $name (printf "%s.existingSecret" $setting) }}
 {{- $_ := set $taken (printf "%s_FILE" $name) (printf "%s.existingSecret" $setting) }}

@@ -1,0 +1,1 @@
+"""What scripts/check_helm.py asserts about the charts, by subject."""
