@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench setup torture matrix
+.PHONY: help demo test lint charts bench setup torture matrix
 
 STEP := scripts/step.sh
 # How long `make torture` goes on.
@@ -29,6 +29,11 @@ test: ## Set up, lint, build and run the whole suite
 lint: ## Formatting, clippy, docs, shell scripts, licences
 	@$(STEP) setup scripts/setup.sh lint
 	@$(STEP) lint scripts/lint.sh
+
+charts: ## Check the Helm charts and the plain manifests, without a cluster
+	@$(STEP) setup scripts/setup.sh charts
+	@$(STEP) build cargo build --locked
+	@$(STEP) charts scripts/check_helm.sh
 
 bench: ## Measure against the unsafe pump and the classic relay
 	@$(STEP) setup scripts/setup.sh servers

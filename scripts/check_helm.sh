@@ -54,3 +54,9 @@ for chart in outboxd outboxd-sidecar; do
   step "package $chart" "$HELM" package "$charts/$chart" --destination "$charts/packages"
 done
 "$python" scripts/check_helm.py "$charts" "$@"
+
+if command -v promtool >/dev/null 2>&1; then
+  step "promtool accepts the alerts" promtool check rules helm/outboxd/files/rules.yaml
+else
+  printf '  skipped promtool is not installed, the expressions of the alerts are not parsed (apt-get install prometheus)\n'
+fi

@@ -1,5 +1,11 @@
 """What the chart outboxd must render."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
+import yaml
+
 from .pods import containers, insecure, pods
 from .render import CHART, NEEDED, environment, minimal, none, one, render
 
@@ -155,7 +161,8 @@ def keda_asks_for_the_oldest_age():
 def the_test_asks_the_doctor():
     pod = one(minimal(), "Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
-    assert pod["spec"]["containers"][0]["args"] == ["doctor", "--json", "--config", "/etc/outboxd/outboxd.toml"]
+    assert pod["spec"]["containers"][0]["args"] == ["doctor", "--json"]
+    assert "/etc/outboxd" in [mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]]
     assert pod["spec"]["restartPolicy"] == "Never"
 
 
@@ -169,6 +176,49 @@ def names_follow_the_release():
 def a_registry_for_all_charts_is_stronger():
     image = relay(minimal(**{"global": {"imageRegistry": "mirror.example.com"}}))["containers"][0]["image"]
     assert image.startswith("mirror.example.com/outboxd/outboxd:"), image
+
+
+def a_chart_that_depends_on_it_may_switch_and_name_it():
+    with tempfile.TemporaryDirectory() as folder:
+        parent = Path(folder) / "shop"
+        shutil.copytree(CHART, parent / "charts/outboxd")
+        (parent / "Chart.yaml").write_text(yaml.safe_dump({
+            "apiVersion": "v2", "name": "shop", "version": "1.0.0",
+            "dependencies": [{"name": "outboxd", "alias": "relay", "version": "*", "condition": "relay.enabled"}]}))
+        values = {"relay": {**NEEDED, "enabled": True, "config": {"database": {"pool_size": 8}}}, "global": {"imageRegistry": "mirror"}}
+        objects = render(parent, values, release="shop")
+        assert one(objects, "Deployment")["metadata"]["labels"]["app.kubernetes.io/name"] == "relay"
+        assert "pool_size = 8\n" in one(objects, "ConfigMap")["data"]["outboxd.toml"], "a whole number became a fraction"
+        assert not render(parent, {"relay": {"enabled": False}}, release="shop")
+
+
+# What the notes say: (values, a part that must stand there).
+NOTES = [
+    ({}, "The schema is yours to bring"),
+    ({}, "helm -n tasks test outboxd"),
+    ({"migrations": {"mode": "job"}}, "get jobs -l app.kubernetes.io/instance=outboxd,app.kubernetes.io/component=migration"),
+    ({"migrations": {"mode": "initContainer"}}, "by an init container of each relay"),
+    ({"redis": {"url": "redis://a"}}, "WARNING: a URL was given as a value"),
+    ({"replicaCount": 1}, "WARNING: there can be a single relay"),
+    ({"service": {"type": "LoadBalancer"}}, "WARNING: service.type is LoadBalancer"),
+    ({"secretsAsFiles": True, "extraEnvFrom": [{"secretRef": {"name": "a"}}]}, "stays an environment variable"),
+]
+
+
+def the_notes_say_what_to_do_and_what_to_mind():
+    with tempfile.TemporaryDirectory() as folder:
+        chart = Path(folder) / "outboxd"
+        shutil.copytree(CHART, chart)
+        # `helm template` keeps the notes to itself, so a ConfigMap repeats them.
+        (chart / "templates/notes.yaml").write_text(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata:\n  text: |\n"
+            '    {{- include (print $.Template.BasePath "/NOTES.txt") . | nindent 4 }}\n')
+        for values, expected in NOTES:
+            base = {"database": NEEDED["database"]} if "redis" in values else NEEDED
+            text = one(render(chart, {**base, **values}), "ConfigMap", "notes")["data"]["text"]
+            assert expected in text, f"the notes for {values} do not say {expected!r}:\n{text}"
+            if not values:
+                assert "WARNING" not in text, text
 
 
 CHECKS = [
@@ -186,4 +236,6 @@ CHECKS = [
     the_test_asks_the_doctor,
     names_follow_the_release,
     a_registry_for_all_charts_is_stronger,
+    a_chart_that_depends_on_it_may_switch_and_name_it,
+    the_notes_say_what_to_do_and_what_to_mind,
 ]
