@@ -2,6 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint charts bench setup torture matrix
+.PHONY: help demo test lint deploy bench setup torture matrix
 
 STEP := scripts/step.sh
 # How long `make torture` goes on.
@@ -34,6 +35,9 @@ charts: ## Check the Helm charts and the plain manifests, without a cluster
 	@$(STEP) setup scripts/setup.sh charts
 	@$(STEP) build cargo build --locked
 	@$(STEP) charts scripts/check_helm.sh
+deploy: ## Check deploy/ and the workflows, as far as that needs no container engine
+	@$(STEP) setup scripts/setup.sh deploy
+	@$(STEP) check scripts/check_deploy.sh
 
 bench: ## Measure against the unsafe pump and the classic relay
 	@$(STEP) setup scripts/setup.sh servers
