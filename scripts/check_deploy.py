@@ -124,7 +124,9 @@ def check_runbooks():
         for link, target in re.findall(r"\]\(((?!https?:)([^)#]+)(?:#[^)]*)?)\)", page):
             if not (path.parent / target).exists():
                 problem(where, f"links to {link}, which does not exist")
-        for event in re.findall(r"`((?:relay|postgres|redis|queue|segment|config|bell)\.[a-z_]+)`", page):
+        searched = re.findall(r"-g '(\w+)\\\.\(?([\w|]+)\)?'", page)
+        named = re.findall(r"`((?:relay|postgres|redis|queue|segment|config|bell)\.[a-z_]+)`", page)
+        for event in named + [f"{first}.{second}" for first, seconds in searched for second in seconds.split("|")]:
             if event not in events and event.split(".")[1] not in keys:
                 problem(where, f"names {event}, which is no log event of src/ and no key of docs/configuration.md")
 
@@ -159,6 +161,11 @@ def check_dashboard(metrics):
     losses = [note for note in board["annotations"]["list"] if "outboxd_incidents_total" in note.get("expr", "")]
     if not losses:
         problem(DASHBOARD, "needs an annotation for losses (outboxd_incidents_total)")
+    sources = [note for note in board["annotations"]["list"] if "builtIn" not in note]
+    sources += [variable for variable in board["templating"]["list"] if variable["type"] == "query"]
+    for holder in sources:
+        if holder["datasource"]["uid"] != "${datasource}":
+            problem(f"{DASHBOARD}, {holder['name']}", "must take its data source from ${datasource}")
     seen = set()
     for panel in panels():
         where = f"{DASHBOARD}, panel {panel.get('title', '?')!r}"
@@ -227,6 +234,21 @@ def check_agreement(metrics):
                 problem("deploy/compose.yaml", f"{service} mounts {source}, which does not exist")
 
 
+def check_workflows():
+    """What the schema and zizmor leave to taste."""
+    for path in sorted((TOP / ".github/workflows").glob("*.yml")):
+        where, workflow = str(path.relative_to(TOP)), yaml(path.relative_to(TOP))
+        if "permissions" not in workflow:
+            problem(where, "needs permissions at its top: what jobs get unless they say otherwise")
+        for job in workflow["jobs"].values():
+            for step in job.get("steps", []):
+                if "actions/checkout@" in step.get("uses", "") and step.get("with", {}).get("persist-credentials") is not False:
+                    problem(where, "actions/checkout needs persist-credentials: false")
+        for action in re.findall(r"uses: ([^.\s].*)$", path.read_text(encoding="utf-8"), re.M):
+            if not re.fullmatch(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action):
+                problem(where, f"uses {action}; pin it by its commit, and name the release beside it: OWNER/NAME@COMMIT # v1.2.3")
+
+
 def check_context():
     """What the sources include must be in the build's context."""
     lines = [line[1:] for line in text(".dockerignore").splitlines() if line.startswith("!")]
@@ -265,6 +287,7 @@ def main():
     check_runbooks()
     check_dashboard(metrics)
     check_agreement(metrics)
+    check_workflows()
     check_context()
     check_files()
     for line in problems:
