@@ -1,8 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint charts bench setup torture matrix
-.PHONY: help demo test lint deploy bench setup torture matrix
+.PHONY: help demo test lint charts deploy bench setup torture matrix
 
 STEP := scripts/step.sh
 # How long `make torture` goes on.
@@ -21,10 +20,14 @@ demo: ## Watch committed tasks reach a real worker through a killed relay and an
 	@$(STEP) build cargo build --release --locked
 	@target/release/outboxd demo
 
-test: ## Set up, lint, build and run the whole suite
+test: ## Set up, lint, build, run the whole suite, check charts and deployment
 	@$(STEP) setup scripts/setup.sh
+	@$(STEP) charts scripts/setup.sh charts
+	@$(STEP) deploy scripts/setup.sh deploy
 	@$(STEP) lint scripts/lint.sh
+	@$(STEP) deploy scripts/check_deploy.sh
 	@$(STEP) build scripts/suite.sh --no-run
+	@$(STEP) charts scripts/check_helm.sh
 	@$(STEP) suite scripts/suite.sh
 
 lint: ## Formatting, clippy, docs, shell scripts, licences

