@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::faults;
 use super::greet::{Greeting, greet};
+use super::sentinel::Sentinels;
 use super::tls::{TlsSettings, server_name};
 use crate::fault::Fault;
 
@@ -29,9 +30,9 @@ use crate::fault::Fault;
 pub struct Target(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     /// For people: `redis "default" at broker:6379/1`.
-    place: Arc<str>,
+    pub(super) place: Arc<str>,
     address: Address,
     db: i64,
     username: Option<String>,
@@ -39,13 +40,15 @@ struct Inner {
     tls: Option<TlsSettings>,
     tls_config: OnceCell<Arc<ClientConfig>>,
     connect_timeout: Duration,
-    response_timeout: Duration,
+    pub(super) response_timeout: Duration,
 }
 
 #[derive(Debug)]
 enum Address {
     Tcp(String, u16),
     Unix(PathBuf),
+    /// Whichever server is the primary of that name when a connection is made.
+    Sentinel(Sentinels),
 }
 
 impl Target {
@@ -103,6 +106,30 @@ impl Target {
         })))
     }
 
+    /// The same target, whose host is the name of a primary that these sentinels (host and port) know. The error is a
+    /// [`Fault::Halt`] of class `config`.
+    pub fn with_sentinels(self, addresses: Vec<(String, u16)>, password: Option<SecretString>) -> Result<Self, Fault> {
+        let inner = &*self.0;
+        let Address::Tcp(name, _) = &inner.address else {
+            let what =
+                "with `sentinels`, `url` must be redis:// or rediss:// with the primary's name in place of a host";
+            return Err(Fault::halt("config", format!("{}: {what}", inner.place)));
+        };
+        let target = inner.place.split(" at ").next().unwrap_or_default();
+        let address = Address::Sentinel(Sentinels { name: name.clone(), addresses, password });
+        Ok(Self(Arc::new(Inner {
+            place: format!("{target} at {}", describe(&address, inner.db)).into(),
+            address,
+            db: inner.db,
+            username: inner.username.clone(),
+            password: inner.password.clone(),
+            tls: inner.tls.clone(),
+            tls_config: OnceCell::new(),
+            connect_timeout: inner.connect_timeout,
+            response_timeout: inner.response_timeout,
+        })))
+    }
+
     /// Server and database without credentials, such as `broker:6379/1` or `unix:/run/redis.sock/0`: with a queue's key
     /// the destination that a tenure names. Equal for URLs that differ in user, password or TLS only.
     pub fn describe(&self) -> String {
@@ -126,16 +153,18 @@ impl Target {
         timeout(inner.response_timeout, greet(&inner.place, &mut stream, &greeting))
             .await
             .map_err(|_| late(inner.response_timeout, "accepts but does not answer", "response_timeout"))??;
-        // No credentials and no database for the library: all is said.
-        let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(Some(inner.response_timeout));
-        let (connection, driver) = MultiplexedConnection::new_with_config(&silent, stream, config)
-            .await
-            .map_err(|error| faults::fault(&inner.place, &error))?;
-        Ok(Link { connection, driver: tokio::spawn(driver), place: Arc::clone(&inner.place) })
+        link(stream, inner.response_timeout, Arc::clone(&inner.place)).await
     }
+}
+
+/// Hands a connection on which all is said to the library: no credentials and no database for it.
+pub(super) async fn link(stream: Box<dyn Stream>, response: Duration, place: Arc<str>) -> Result<Link, Fault> {
+    let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(Some(response));
+    let (connection, driver) = MultiplexedConnection::new_with_config(&silent, stream, config)
+        .await
+        .map_err(|error| faults::fault(&place, &error))?;
+    Ok(Link { connection, driver: tokio::spawn(driver), place })
 }
 
 fn describe(address: &Address, db: i64) -> String {
@@ -143,6 +172,7 @@ fn describe(address: &Address, db: i64) -> String {
         Address::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}/{db}"),
         Address::Tcp(host, port) => format!("{host}:{port}/{db}"),
         Address::Unix(path) => format!("unix:{}/{db}", path.display()),
+        Address::Sentinel(sentinels) => format!("{}/{db}", sentinels.name),
     }
 }
 
@@ -163,21 +193,28 @@ fn tls_settings(insecure: bool, query: impl Fn(&str) -> Option<String>) -> Resul
 }
 
 /// What the library needs of a transport.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Inner {
     /// The transport, TLS included.
     async fn reach(&self) -> Result<Box<dyn Stream>, Fault> {
-        let (host, port) = match &self.address {
-            Address::Tcp(host, port) => (host, *port),
+        match &self.address {
+            Address::Tcp(host, port) => self.reach_tcp(host, *port).await,
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| faults::io(&self.place, &error))?;
-                return Ok(Box::new(stream));
+                Ok(Box::new(stream))
             }
-        };
+            Address::Sentinel(sentinels) => {
+                let (host, port) = sentinels.primary(self).await?;
+                self.reach_tcp(&host, port).await
+            }
+        }
+    }
+
+    pub(super) async fn reach_tcp(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, Fault> {
         let addresses: Vec<_> =
-            tokio::net::lookup_host((host.as_str(), port)).await.map_err(|error| self.unresolved(&error))?.collect();
+            tokio::net::lookup_host((host, port)).await.map_err(|error| self.unresolved(&error))?.collect();
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| faults::io(&self.place, &error))?;
         stream.set_nodelay(true).map_err(|error| faults::io(&self.place, &error))?;
         let Some(settings) = &self.tls else { return Ok(Box::new(stream)) };

@@ -26,6 +26,7 @@ mod open;
 mod publish;
 pub mod receipts;
 mod scripts;
+mod sentinel;
 mod snapshot;
 mod tls;
 

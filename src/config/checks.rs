@@ -111,6 +111,10 @@ impl Checker<'_> {
             self.at_least(&["redis", name, "connect_timeout"], target.connect_timeout, Period::from_millis(10));
             self.at_least(&["redis", name, "response_timeout"], target.response_timeout, Period::from_millis(10));
             self.text(&["redis", name, "receipts"], &target.receipts, 200);
+            if target.sentinels.is_empty() && !target.sentinel_password.is_empty() {
+                let message = "nobody is asked with it: set `sentinels`, or remove it".to_owned();
+                self.fail(&[&["redis", name, "sentinel_password"]], message);
+            }
             if !(1..=100).contains(&target.memory_percent) {
                 let message = format!("{} is out of range: pass 1 to 100", target.memory_percent);
                 self.fail(&[&["redis", name, "memory_percent"]], message);

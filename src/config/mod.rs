@@ -9,6 +9,7 @@
 //! # Ok::<(), outboxd::config::ConfigErrors>(())
 //! ```
 
+mod address;
 mod change;
 mod checks;
 mod fields;
@@ -30,6 +31,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use address::Address;
 pub use change::{Change, Changes};
 pub use level::LogLevel;
 pub use origin::{Key, Origin, Origins};

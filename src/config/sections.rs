@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::address::Address;
 use super::level::LogLevel;
 use super::secret::Secret;
 use super::units::{Period, Size};
@@ -95,6 +96,16 @@ pub struct RedisSettings {
     #[schemars(extend("examples" = ["/run/secrets/redis_url"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_file: Option<PathBuf>,
+    /// Redis Sentinel: where they are, `host:port` each. The host in `url` is then the primary's name, as they know it.
+    #[schemars(extend("examples" = [["sentinel-1:26379", "sentinel-2:26379"]]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sentinels: Vec<Address>,
+    /// The password of the sentinels themselves, if they ask for one.
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub sentinel_password: Secret,
+    /// A file that holds the password of the sentinels; read again on reload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel_password_file: Option<PathBuf>,
     /// The longest time to wait for a connection, TLS and authentication included.
     pub connect_timeout: Period,
     /// The longest time to wait for a reply.
@@ -111,6 +122,9 @@ impl Default for RedisSettings {
         Self {
             url: Secret::default(),
             url_file: None,
+            sentinels: Vec::new(),
+            sentinel_password: Secret::default(),
+            sentinel_password_file: None,
             connect_timeout: Period::from_secs(2),
             response_timeout: Period::from_secs(3),
             receipts: "outbox:receipts".to_owned(),

@@ -42,6 +42,7 @@ use crate::fault::{Fault, Origin};
 use crate::pg::{Connector, Outbox};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+pub(crate) use shared::target;
 use shared::{Board, Shared, Targets};
 use wake::{Hints, Wake};
 

@@ -71,6 +71,18 @@ pub(crate) struct Targets {
     pub(crate) back: Notify,
 }
 
+/// The target that the settings describe.
+pub(crate) fn target(name: &str, settings: &crate::config::RedisSettings) -> Result<Target, Fault> {
+    let (connect, response) = (settings.connect_timeout.get(), settings.response_timeout.get());
+    let target = Target::new(name, settings.url.secret_string(), connect, response)?;
+    if settings.sentinels.is_empty() {
+        return Ok(target);
+    }
+    let addresses = settings.sentinels.iter().map(|sentinel| (sentinel.host.clone(), sentinel.port)).collect();
+    let password = Some(&settings.sentinel_password).filter(|password| !password.is_empty());
+    target.with_sentinels(addresses, password.map(|password| password.secret_string().clone()))
+}
+
 /// A server that was tight must come down by so many percent of its memory before tasks flow again.
 const SLACK_PERCENT: u64 = 3;
 
@@ -92,8 +104,7 @@ impl Targets {
         {
             return Ok(target.clone());
         }
-        let (connect, response) = (settings.connect_timeout.get(), settings.response_timeout.get());
-        let target = Target::new(name, settings.url.secret_string(), connect, response)?;
+        let target = target(name, settings)?;
         known.insert(name.to_owned(), (settings.clone(), target.clone()));
         Ok(target)
     }

@@ -12,6 +12,7 @@ mod moving;
 mod postgres;
 mod redis_faults;
 mod redis_loss;
+mod sentinel;
 mod sharing;
 mod stage;
 mod window;

@@ -21,7 +21,7 @@ fn findings(
         .filter(|check| check["state"] == "finding")
         .map(|check| {
             assert!(!text(check, "next").is_empty(), "{check} has no next step");
-            (text(check, "check"), format!("{} | {}", text(check, "detail"), text(check, "next")))
+            (text(check, "name"), format!("{} | {}", text(check, "detail"), text(check, "next")))
         })
         .collect();
     assert_eq!(report["findings"], found.len());

@@ -1,5 +1,8 @@
 //! `/livez`, `/readyz`, `/metrics`, `/api/v1/status` of a running relay.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use outboxd::sandbox::{Proxy, RedisOptions, StopMode};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -15,6 +18,25 @@ fn becomes(address: &str, name: &str, wanted: &str) {
 fn rises(address: &str, name: &str) {
     let above = || metric(address, name).is_some_and(|value| value.parse::<f64>().unwrap() > 0.0);
     assert!(eventually_blocking(SOON, above), "{name} is {:?}", metric(address, name));
+}
+
+#[tokio::test]
+async fn prometheus_finds_nothing_wrong_with_a_live_scrape() {
+    let fixture = Fixture::new();
+    let (_relay, at) = listening(&fixture, "").await;
+    fixture.database.sql("insert into outbox (queue, task) values ('a', 't')");
+    becomes(&at, "outboxd_dispatched_total{queue=\"a\"}", "1");
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool cannot be started: run scripts/setup.sh deploy");
+    promtool.stdin.take().unwrap().write_all(get(&at, "/metrics").1.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
 #[tokio::test]

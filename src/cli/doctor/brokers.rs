@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::report::Report;
 use crate::batch::KeyKind;
 use crate::broker::evidence::unsafe_policy;
-use crate::broker::{Inspection, Role, Target, inspect, marker_key};
+use crate::broker::{Inspection, Role, inspect, marker_key};
 use crate::config::{Config, Confirm, FormatName, QueueSettings, Side};
+use crate::relay::target;
 use crate::wire::{Format, InFlightKind};
 
 /// Looks at every target, with the queues that the configuration or Postgres names.
@@ -16,8 +17,7 @@ pub(super) async fn examine(config: &Config, known: &[String], report: &mut Repo
     for (name, settings) in &config.redis {
         let check = format!("redis.{name}");
         let queues: Vec<&QueueSettings> = queues.iter().filter(|queue| queue.redis == *name).collect();
-        let (connect, response) = (settings.connect_timeout.get(), settings.response_timeout.get());
-        let inspected = match Target::new(name, settings.url.secret_string(), connect, response) {
+        let inspected = match target(name, settings) {
             Ok(target) => match target.connect().await {
                 Ok(link) => inspect(&link, &needed(&queues, &settings.receipts, &check, report)).await,
                 Err(fault) => Err(fault),

@@ -15,7 +15,7 @@ enum State {
 /// One thing that was looked at.
 #[derive(Debug, Clone, Serialize)]
 struct Check {
-    check: String,
+    name: String,
     state: State,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,15 +42,15 @@ impl Report {
         self.add(check, State::Finding, detail, Some(next.to_owned()));
     }
 
-    fn add(&mut self, check: &str, state: State, detail: &str, next: Option<String>) {
-        self.0.push(Check { check: check.to_owned(), state, detail: detail.to_owned(), next });
+    fn add(&mut self, name: &str, state: State, detail: &str, next: Option<String>) {
+        self.0.push(Check { name: name.to_owned(), state, detail: detail.to_owned(), next });
     }
 
     pub(super) fn has_findings(&self) -> bool {
         self.0.iter().any(|check| check.state == State::Finding)
     }
 
-    /// `{"findings": 1, "checks": [{"check", "state", "detail", "next"}]}`
+    /// `{"findings": 1, "checks": [{"name", "state", "detail", "next"}]}`
     pub(super) fn to_json(&self) -> String {
         let findings = self.0.iter().filter(|check| check.state == State::Finding).count();
         serde_json::json!({ "findings": findings, "checks": self.0 }).to_string()
@@ -64,7 +64,7 @@ impl Report {
                 State::Finding => "FINDING",
             };
             let next = check.next.as_ref().map(|next| format!("\n          next: {next}")).unwrap_or_default();
-            format!("{mark}  {}: {}{next}", check.check, check.detail)
+            format!("{mark}  {}: {}{next}", check.name, check.detail)
         });
         lines.collect::<Vec<_>>().join("\n")
     }
