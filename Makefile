@@ -22,12 +22,12 @@ demo: ## Watch committed tasks reach a real worker through a killed relay and an
 
 test: ## Set up, lint, build, run the whole suite, check charts and deployment
 	@$(STEP) setup scripts/setup.sh
-	@$(STEP) charts scripts/setup.sh charts
-	@$(STEP) deploy scripts/setup.sh deploy
 	@$(STEP) lint scripts/lint.sh
-	@$(STEP) deploy scripts/check_deploy.sh
 	@$(STEP) build scripts/suite.sh --no-run
-	@$(STEP) charts scripts/check_helm.sh
+	@if $(STEP) tools scripts/setup.sh deploy; then $(STEP) deploy scripts/check_deploy.sh; \
+		else echo "NOT CHECKED: deploy/, because its tools cannot be installed here"; fi
+	@if $(STEP) tools scripts/setup.sh charts; then $(STEP) charts scripts/check_helm.sh; \
+		else echo "NOT CHECKED: the charts, because their tools cannot be installed here"; fi
 	@$(STEP) suite scripts/suite.sh
 
 lint: ## Formatting, clippy, docs, shell scripts, licences

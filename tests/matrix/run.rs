@@ -14,8 +14,14 @@ use super::stage::{Stage, doubted, noticed};
 use super::writer::{Books, Writer, writes_until};
 use crate::common::{RelayProcess, SOON, eventually};
 
-/// From when a loss can be seen to the word about it.
-const NOTICED: f64 = 2.0;
+/// From when a loss can be seen to the word about it. `make matrix` holds every cell to 2 s; the suite runs on machines
+/// that are busy with more than it, and has the rest for their scheduler.
+fn limit() -> f64 {
+    if std::env::var("OUTBOXD_MATRIX").is_ok_and(|wanted| !wanted.is_empty()) { 2.0 } else { 5.0 }
+}
+
+/// Rows of a replay: the scene is to reach the loss before it is over, and the second try is for slow machines.
+pub const REPLAYS: [i32; 2] = [400, 1600];
 
 /// Long enough for a worker that looks every 10 s for what was taken and never acknowledged.
 const LATER: Duration = Duration::from_secs(60);
@@ -30,6 +36,8 @@ pub struct Outcome {
     pub excused: usize,
     pub reported: i64,
     pub noticed: Option<f64>,
+    /// The scene came too late for what it is about.
+    pub over: bool,
     /// Of the incidents after the loss.
     pub causes: Vec<String>,
     pub proof: String,
@@ -40,6 +48,7 @@ pub struct Outcome {
 /// A cell under way.
 struct Scene {
     cell: Cell,
+    rows: i32,
     stage: Stage,
     relays: Vec<RelayProcess>,
     worker: Worker,
@@ -49,12 +58,12 @@ struct Scene {
 }
 
 /// Plays one cell. Panics if it cannot be set up; what it shows is in the outcome.
-pub async fn play(cell: Cell) -> Outcome {
+pub async fn play(cell: Cell, rows: i32) -> Outcome {
     let stage = Stage::new(cell);
     let relays = stage.relays(cell.relays).await;
     let worker = stage.worker();
     let writer = Writer::new(&stage.fixture.database, "jobs").await;
-    let mut scene = Scene { cell, stage, relays, worker, writer, books: Books::default(), load: None };
+    let mut scene = Scene { cell, rows, stage, relays, worker, writer, books: Books::default(), load: None };
     if cell.loss != Loss::Empty {
         scene.fill().await;
     }
@@ -83,6 +92,7 @@ pub async fn play(cell: Cell) -> Outcome {
     let mut outcome = scene.aftermath(&bite, ready).await;
     scene.judge(&mut outcome, &bite, ready, seen_from).await;
     if !replaying && !cell.loss.is_harmless() {
+        outcome.over = true;
         outcome.wrong.push("the replay was over before the loss".to_owned());
     }
     outcome
@@ -107,7 +117,7 @@ impl Scene {
                 self.load = Some((stop, tokio::spawn(writes_until(writer, stopped))));
             }
             Load::Replay => {
-                self.books.commit(&self.writer, 400).await;
+                self.books.commit(&self.writer, self.rows).await;
                 self.until_ran(14).await;
                 self.stage.narrow(&mut self.relays).await;
                 let from = clock();
@@ -165,7 +175,7 @@ impl Scene {
         if self.cell.loss.is_of_a_key() {
             // With a backlog that nobody takes from, what vanishes has vanished; it need not be noticed by then.
             let word = || async { noticed(&self.relays, ready).is_some() };
-            eventually(Duration::from_secs_f64(NOTICED + self.stage.patience()), word).await;
+            eventually(Duration::from_secs_f64(limit() + self.stage.patience()), word).await;
             self.worker.resume();
         }
         if self.load.is_some() {
@@ -257,7 +267,7 @@ impl Scene {
             }
             return;
         }
-        let limit = NOTICED + self.stage.patience();
+        let limit = limit() + self.stage.patience();
         if outcome.noticed.is_none_or(|took| took > limit) {
             outcome.wrong.push(format!("noticed after {:?}", outcome.noticed));
         }
