@@ -20,7 +20,7 @@ pub(crate) type Status = serde_json::Value;
 /// Runs until the relay stops.
 pub(crate) async fn run(shared: Arc<Shared>, status: watch::Sender<Status>) {
     while !shared.stop.is_cancelled() {
-        // An outage is said by the wake loop; a number that is not known is not shown as an old one.
+        // An outage is said by the wake loop and by `outboxd_postgres_up`; until it is over, the metrics stand as they were.
         let gauged = shared.outbox.gauge().await;
         publish(&shared, gauged.as_deref(), &status);
         tokio::select! {
