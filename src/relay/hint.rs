@@ -82,9 +82,9 @@ impl Hint {
 
     /// Whether a relay that does not hold the queue should take it now.
     ///
-    /// Its own queues, those that nobody holds, and those of a relay that has ended it takes at once. Another's it leaves alone until something has
-    /// waited for `patience`: its holder is there and busy, or it is gone. While the marker moves towards what was
-    /// planned, the holder is at work, however long rows wait behind a replay.
+    /// Its own queues, those that nobody holds, and those of a relay that has ended it takes at once. Another's it
+    /// leaves alone until something has waited for `patience`: its holder is there and busy, or it is gone. While the
+    /// marker moves towards what was planned, the holder is at work, however long rows wait behind a replay.
     pub(crate) fn calls(&self, relay: &str, patience: Duration, now: Instant) -> bool {
         if self.paused {
             return false;

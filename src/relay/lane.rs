@@ -15,7 +15,7 @@ use super::open;
 use super::route::Route;
 use super::shared::{Hold, Post, Shared, of_redis};
 use super::window;
-use crate::broker::{self, SnapshotAsk};
+use crate::broker::{self, Link, SnapshotAsk};
 use crate::config::Config;
 use crate::fault::{Fault, Origin};
 use crate::telemetry::metrics::QueueState;
@@ -40,6 +40,8 @@ pub(crate) struct Lane {
     pub(crate) hints: watch::Receiver<Hint>,
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) post: Arc<Post>,
+    /// Another relay holds the queue, and its window was full when this lane looked.
+    pub(crate) full: bool,
 }
 
 impl Lane {
@@ -119,13 +121,8 @@ impl Lane {
     async fn serve_by(&mut self, route: &Route, pace: &mut Backoff) -> Result<Left, Fault> {
         let shared = self.shared.clone();
         let link = of_redis(route.target.connect().await)?;
-        let (owner, abandoned) = {
-            let hint = self.hints.borrow();
-            (hint.owner.clone(), hint.abandoned)
-        };
-        let lives = owner != shared.id && !owner.is_empty() && !abandoned;
-        if lives && window::may_wait(route, &link, shared.config().relay.batch_size).await? {
-            // Its rows wait because the window is full, not because their relay is gone.
+        if self.is_excused(route, &link).await? {
+            // As patient as with a row that has just begun to wait.
             tokio::time::sleep(shared.config().relay.takeover_after.get()).await;
             return Ok(Left::Gone);
         }
@@ -150,6 +147,21 @@ impl Lane {
         open::settle(&shared, &standing).await;
         pace.reset();
         Forward::new(self, route, &link, &standing).run(&standing).await
+    }
+
+    /// Whether another relay holds the queue and its rows wait for room in the window, not for a relay. Once there is
+    /// room, the holder has as long as anyone to use it: the rows have waited longer than that already.
+    async fn is_excused(&mut self, route: &Route, link: &Link) -> Result<bool, Fault> {
+        let lives = {
+            let hint = self.hints.borrow();
+            hint.owner != self.shared.id && !hint.owner.is_empty() && !hint.abandoned
+        };
+        if !lives {
+            return Ok(false);
+        }
+        let was_full = self.full;
+        self.full = window::may_wait(route, link, self.shared.config().relay.batch_size).await?;
+        Ok(self.full || was_full)
     }
 
     /// Says what the lane is doing now.

@@ -259,6 +259,7 @@ impl Wake {
                 hints,
                 config: self.config.clone(),
                 post: self.shared.board.post(&queue.queue),
+                full: false,
             };
             self.lanes.spawn(lane.run());
             sender

@@ -66,7 +66,9 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // Only to keep a long run small: the cluster goes with its last test.
-        let _ = self.postgres.sql("postgres", &format!("drop database if exists {} with (force)", self.name));
+        if std::env::var_os("OUTBOXD_KEEP").is_none() {
+            let _ = self.postgres.sql("postgres", &format!("drop database if exists {} with (force)", self.name));
+        }
     }
 }
 

@@ -154,6 +154,37 @@ async fn two_relays_do_not_fight_over_a_full_queue() {
 }
 
 #[tokio::test]
+async fn a_holder_that_waited_long_for_room_keeps_its_queue_when_there_is_some() {
+    let fixture = Fixture::new();
+    let patient = [("OUTBOXD_RELAY__TAKEOVER_AFTER", "600ms")];
+    let text = fixture.config(&settings(""));
+    let relay = async || RelayProcess::ready(&fixture.sandbox, &text, &patient, &[]).await;
+    let mut relays = [relay().await, relay().await];
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit(40 * 8).await;
+    let client = fixture.database.connect().await;
+    let last = "select max(batch), max(at) < clock_timestamp() - interval '1.2 s' from outbox_batch where batch > 0";
+    for round in 1..6 {
+        full(&fixture.redis, "jobs").await;
+        // Every row behind the window has waited longer than a relay's patience.
+        let old = eventually(SOON, || async { client.query_one(last, &[]).await.unwrap().get(1) });
+        assert!(old.await);
+        let planned: i64 = client.query_one(last, &[]).await.unwrap().get(0);
+        for _ in 0..WINDOW {
+            fixture.redis.cmd(["LPOP", "jobs"]).unwrap();
+        }
+        let goes_on =
+            eventually(SOON, || async { client.query_one(last, &[]).await.unwrap().get::<_, i64>(0) > planned });
+        assert!(goes_on.await, "round {round}");
+    }
+    let openings: usize = relays.iter().map(|relay| count(relay, "queue.opened")).sum();
+    assert!(openings <= 2, "{openings} openings");
+    for relay in &mut relays {
+        assert!(relay.stop().success());
+    }
+}
+
+#[tokio::test]
 async fn tasks_wait_while_a_server_has_nearly_no_memory_left_and_flow_when_it_has() {
     let fixture = Fixture::new();
     let redis = &fixture.redis;

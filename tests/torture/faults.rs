@@ -66,7 +66,10 @@ pub async fn one(scene: &mut Scene, rng: &mut Rng) {
         Fault::Restart => scene.restart_redis(|_| ()),
         Fault::Older => {
             let older = scene.fixture.sandbox.subfolder("older").unwrap().join("data");
+            // Frozen: a rewrite of the log that ended meanwhile would leave half of each.
+            scene.fixture.redis.signal(Signal::STOP);
             copy(&scene.fixture.redis.data().join("appendonlydir"), &older);
+            scene.fixture.redis.signal(Signal::CONT);
             // What happens meanwhile is lost.
             tokio::time::sleep(Duration::from_millis(rng.u64(50..1500))).await;
             scene.restart_redis(|redis| {

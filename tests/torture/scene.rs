@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use outboxd::sandbox::{Persistence, Redis, RedisOptions};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::writers::{Books, write};
-use crate::common::{Fixture, RelayProcess, config, until_some};
+use crate::common::{Fixture, RelayProcess, config};
 use crate::matrix::cell::Consumer;
 use crate::matrix::consumers::{Kind, Run, Worker};
 use crate::matrix::loss::preview;
@@ -50,8 +50,10 @@ receipt_timeout = "3s"
 confirm_grace = "2s"
 "#;
 
-/// From the last fault until all is well.
-const CALM: Duration = Duration::from_secs(150);
+/// How long nothing may get on after the last fault before it is given up.
+const STUCK: Duration = Duration::from_secs(60);
+/// From the last fault until all is well, even if things get on.
+const CALM: Duration = Duration::from_secs(1800);
 
 pub struct Scene {
     workers: Vec<(Consumer, &'static str, Worker)>,
@@ -62,6 +64,7 @@ pub struct Scene {
     books: Books,
     stopped: Arc<AtomicBool>,
     faults: BTreeMap<String, usize>,
+    calm: Duration,
     /// Executions that Redis itself may have caused: it came back with tasks that had run, or that a worker had in hand.
     excused: usize,
 }
@@ -83,7 +86,8 @@ impl Scene {
         let workers = QUEUES.map(start).into();
         let (books, stopped) = (Books::default(), Arc::new(AtomicBool::new(false)));
         let (relays, leaving, faults) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut scene = Self { workers, relays, leaving, fixture, books, stopped, faults, excused: 0 };
+        let mut scene =
+            Self { workers, relays, leaving, fixture, books, stopped, faults, calm: Duration::ZERO, excused: 0 };
         scene.relays = vec![scene.relay(), scene.relay()];
         scene
     }
@@ -151,12 +155,20 @@ impl Scene {
         }
         let open = "select (select count(*) from outbox_incident where recovered_at is null)
                          + (select count(*) from outbox_held where batch is null)";
-        until_some(CALM, || async {
+        let began = Instant::now();
+        let (mut left, mut since) = ((usize::MAX, usize::MAX, i64::MAX), began);
+        while left != (0, 0, 0) && since.elapsed() < STUCK && began.elapsed() < CALM {
             let open: i64 = db.query_one(open, &[]).await.unwrap().get(0);
-            let stands = QUEUES.iter().any(|(queue, of)| !standing(&self.fixture.redis, *of, queue).is_empty());
-            (open == 0 && !stands && self.missing().is_empty()).then_some(())
-        })
-        .await;
+            let stand = QUEUES.iter().map(|(queue, of)| standing(&self.fixture.redis, *of, queue).len()).sum();
+            let now = (self.missing().len(), stand, open);
+            // A replay makes more of one of them and less of another: that, too, is getting on.
+            if now != left {
+                (left, since) = (now, Instant::now());
+            }
+            // The interval of asking; what is waited for is the state.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.calm = began.elapsed();
     }
 
     fn ran(&self) -> Vec<Run> {
@@ -170,15 +182,23 @@ impl Scene {
 
     pub async fn verdict(&self) -> Verdict {
         let db = self.fixture.database.connect().await;
-        let mut verdict =
-            Verdict { committed: self.books.committed.len(), excused: self.excused, ..Verdict::default() };
+        let mut verdict = Verdict {
+            committed: self.books.committed.len(),
+            calm: self.calm,
+            excused: self.excused,
+            ..Verdict::default()
+        };
         verdict.rolled_back = self.books.rolled_back.len();
         verdict.faults.clone_from(&self.faults);
+        let stands: HashSet<Uuid> =
+            QUEUES.iter().flat_map(|(queue, of)| standing(&self.fixture.redis, *of, queue)).collect();
         for task in self.missing() {
             let row = db.query_one("select outbox_status($1)", &[&task]).await.unwrap();
+            let status: Option<String> = row.get(0);
             let queue = db.query_opt("select queue from outbox where task_id = $1", &[&task]).await.unwrap();
             let queue = queue.map_or(String::new(), |row| row.get(0));
-            verdict.lost.push(format!("{task} of {queue}: {:?}", row.get::<_, Option<String>>(0)));
+            let place = if stands.contains(&task) { "in Redis" } else { "nowhere" };
+            verdict.missing.entry(format!("{queue}, {}, {place}", status.unwrap_or_default())).or_default().push(task);
         }
         let known: HashSet<&Uuid> = self.books.committed.iter().collect();
         let mut times: HashMap<Uuid, usize> = HashMap::new();
@@ -198,7 +218,7 @@ impl Scene {
         let held = db.query_one("select count(*) from outbox_held where batch is null", &[]).await.unwrap();
         verdict.waiting = held.get(0);
         verdict.standing = QUEUES.iter().map(|(queue, of)| standing(&self.fixture.redis, *of, queue).len()).sum();
-        if !verdict.lost.is_empty() {
+        if !verdict.missing.is_empty() {
             verdict.keys = db_keys(&self.fixture.redis);
         }
         verdict
@@ -214,7 +234,8 @@ fn db_keys(redis: &Redis) -> Vec<String> {
 pub struct Verdict {
     committed: usize,
     rolled_back: usize,
-    lost: Vec<String>,
+    /// Tasks that did not run, by queue, state and whether they stand in Redis.
+    missing: BTreeMap<String, Vec<Uuid>>,
     ghosts: usize,
     doubled: usize,
     reported: usize,
@@ -225,13 +246,14 @@ pub struct Verdict {
     standing: usize,
     incidents: BTreeMap<String, i64>,
     faults: BTreeMap<String, usize>,
+    calm: Duration,
     keys: Vec<String>,
 }
 
 impl Verdict {
     pub fn is_good(&self) -> bool {
         self.committed > 0
-            && self.lost.is_empty()
+            && self.missing.is_empty()
             && self.ghosts == 0
             && (self.open, self.waiting, self.standing) == (0, 0, 0)
             && self.doubled <= self.reported + self.excused
@@ -242,11 +264,12 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} committed, {} rolled back, {} lost, {} ghosts",
+            "{} committed, {} rolled back, {} missing, {} ghosts; {} s from the last fault to the end",
             self.committed,
             self.rolled_back,
-            self.lost.len(),
-            self.ghosts
+            self.missing.values().map(Vec::len).sum::<usize>(),
+            self.ghosts,
+            self.calm.as_secs()
         )?;
         writeln!(
             f,
@@ -256,8 +279,11 @@ impl fmt::Display for Verdict {
         writeln!(f, "{} incidents open, {} rows wait, {} messages stand", self.open, self.waiting, self.standing)?;
         writeln!(f, "incidents {:?}", self.incidents)?;
         write!(f, "{} faults {:?}", self.faults.values().sum::<usize>(), self.faults)?;
-        if !self.lost.is_empty() {
-            write!(f, "\nlost {:?}\nkeys {:?}", self.lost, self.keys)?;
+        for (what, tasks) in &self.missing {
+            write!(f, "\n{} missing: {what}, {:?} ..", tasks.len(), &tasks[..tasks.len().min(20)])?;
+        }
+        if !self.missing.is_empty() {
+            write!(f, "\nkeys {:?}", self.keys)?;
         }
         Ok(())
     }
