@@ -23,6 +23,7 @@ use crate::batch::Marker;
 use crate::broker::evidence::{Break, judge, unsafe_policy};
 use crate::broker::{self, Link, Present, Snapshot, SnapshotAsk};
 use crate::config::{Confirm, FormatName};
+use crate::failpoint;
 use crate::fault::Fault;
 use crate::pg::Boundary;
 
@@ -42,11 +43,11 @@ pub(crate) struct Confirms {
 }
 
 /// One queue that this relay holds.
-struct Subject {
-    queue: String,
+pub(super) struct Subject {
+    pub(super) queue: String,
     route: Route,
-    post: Arc<Post>,
-    hold: Arc<Hold>,
+    pub(super) post: Arc<Post>,
+    pub(super) hold: Arc<Hold>,
 }
 
 type Tracks = HashMap<String, Track>;
@@ -170,7 +171,9 @@ impl Confirms {
             // Whoever opens the queue before this is settled must know: what is absent may not have been consumed.
             subject.hold.certified.store(false, Ordering::Relaxed);
             if !lasts {
+                failpoint::hit("doubt.before");
                 self.shared.outbox.doubt(&subject.queue, marker).await?;
+                failpoint::hit("doubt.after");
             }
         }
         if lasts {
@@ -234,14 +237,6 @@ impl Confirms {
         Ok(())
     }
 
-    fn says_broken(&self, subject: &Subject, track: &Track, broken: &Break) {
-        if track.doubt.as_ref().map(Break::class) != Some(broken.class()) {
-            self.shared.metrics.incident(&subject.queue, broken.class());
-            tracing::warn!(event = "queue.evidence_broken", queue = subject.queue, cause = broken.class(), reason = %broken,
-                "a task that is absent from Redis no longer counts as consumed");
-        }
-    }
-
     /// Settles a boundary: what is absent and not known to be consumed is scheduled again.
     async fn settle(
         &self,
@@ -269,34 +264,15 @@ impl Confirms {
             evidence: &evidence,
             horizon: self.shared.config().relay.replay_horizon.get(),
         };
+        failpoint::hit("certify.before");
         let Some(scheduled) = self.shared.outbox.certify(boundary).await? else { return Ok(()) };
+        failpoint::hit("certify.after");
         subject.hold.certified.store(true, Ordering::Relaxed);
         track.doubt = None;
         track.absence = Absence::default();
         tracing::info!(event = "queue.certified", queue = subject.queue, cause, scheduled);
         self.scheduled(subject, cause, scheduled);
         Ok(())
-    }
-
-    /// Rows were scheduled again: the wake loop finds them due.
-    fn scheduled(&self, subject: &Subject, cause: &str, rows: i64) {
-        let rows = u64::try_from(rows).unwrap_or_default();
-        if rows == 0 {
-            return;
-        }
-        subject.hold.incidents.store(true, Ordering::Relaxed);
-        self.shared.metrics.scheduled_again(&subject.queue, cause, rows);
-        if cause == "restart" || cause == "no_receipt" {
-            self.shared.metrics.incident(&subject.queue, cause);
-        }
-        tracing::warn!(
-            event = "queue.scheduled_again",
-            queue = subject.queue,
-            cause,
-            rows,
-            "tasks that were published are not in Redis, and nothing proves that they were consumed"
-        );
-        self.shared.kick.notify_one();
     }
 
     fn cannot_tell(&self, subject: &Subject, present: &Present) {
@@ -327,7 +303,9 @@ impl Confirms {
         }
         let stored = Baseline::new(marker.position, &now.facts);
         let facts = stored.to_json();
+        failpoint::hit("confirm.before");
         let written = self.shared.outbox.confirm(&subject.queue, marker, consumed, &checkpoint.2, &facts).await?;
+        failpoint::hit("confirm.after");
         if written.is_some() {
             track.stored = Some((stored, Instant::now()));
         }
@@ -356,32 +334,6 @@ impl Confirms {
         let outstanding = if found.outstanding == 0 { Vec::new() } else { vec![0] };
         track.written = Some((marker.position, found.consumed, outstanding));
         Ok(())
-    }
-
-    /// Writes down what was sent again, and says when an incident is over.
-    async fn recovered(&self, subject: &Subject) {
-        let Some(marker) = subject.post.marker() else { return };
-        if !subject.hold.incidents.load(Ordering::Relaxed) {
-            return;
-        }
-        let replayed = subject.hold.replayed.swap(0, Ordering::Relaxed);
-        let rows = i64::try_from(replayed).unwrap_or(i64::MAX);
-        match self.shared.outbox.recovered(&subject.queue, marker.position, rows).await {
-            Ok(recovered) => {
-                subject.hold.incidents.store(recovered.open > 0, Ordering::Relaxed);
-                for took in recovered.took {
-                    self.shared.metrics.recovered(&subject.queue, took);
-                    tracing::info!(
-                        event = "queue.recovered",
-                        queue = subject.queue,
-                        took_ms = took.as_millis(),
-                        "everything that a loss took has been sent again; see `outboxd incident list`"
-                    );
-                }
-            }
-            // Whether it was written is not known: counting it twice would be worse than not at all.
-            Err(fault) => tracing::debug!(event = "incident.unwritten", queue = subject.queue, reason = %fault),
-        }
     }
 }
 

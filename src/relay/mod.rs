@@ -6,7 +6,7 @@
 //! afterwards: [`mark`] copies the markers' positions there once a second. After anything uncertain the lane goes back
 //! to [`open`], the only way in. Beside the corridor, [`look`] asks Redis once a second whether it still stands where it
 //! was left, [`confirm`] what was consumed, by [`rules`] that decide what absence proves ([`receipts`] come from workers),
-//! [`rotate`] empties segments, [`gauge`] counts.
+//! and [`incident`] tells what was lost; [`rotate`] empties segments, [`gauge`] counts.
 
 mod absence;
 mod backoff;
@@ -17,6 +17,7 @@ mod encode;
 mod forward;
 mod gauge;
 mod hint;
+mod incident;
 mod lane;
 mod look;
 mod mark;

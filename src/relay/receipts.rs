@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::shared::{Shared, of_redis};
 use crate::broker::{self, Link, receipts};
 use crate::config::Confirm;
+use crate::failpoint;
 use crate::fault::Fault;
 
 /// How often the streams are looked at.
@@ -72,6 +73,7 @@ async fn drain(shared: &Shared, target: &str, link: Option<Link>, key: &[u8]) ->
             return Ok(link);
         }
         store(shared, target, &found).await?;
+        failpoint::hit("receipts.stored");
         let entries: Vec<&str> = found.iter().map(|receipt| receipt.entry.as_str()).collect();
         of_redis(broker::receipts::done(&link, key, &entries).await)?;
         if shared.stop.is_cancelled() {

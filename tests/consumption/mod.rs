@@ -2,6 +2,7 @@
 
 mod clones;
 mod consumers;
+mod killed;
 mod once;
 mod receipts;
 mod repair;
