@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Everything that can be said about deploy/ and the workflows without a container engine, a cluster or a network.
+# Everything that can be said about deploy/ and the workflows without a container registry, a cluster or a network.
 # `scripts/setup.sh deploy` installs the tools. One line per step; exit code 1 if any failed.
 #
 # OUTBOXD_METRICS_FILE=FILE   also checks this saved answer of GET /metrics
+# OUTBOXD_BIN=FILE            the outboxd that is run (default: target/debug/outboxd)
 # shellcheck disable=SC2317  # functions are called through step
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,12 +13,15 @@ venv=target/tools/deploy-venv
 exposure=20
 failed=0
 
-# step NAME COMMAND [ARGUMENT...]: says ok, or shows all that the command said.
+# step NAME COMMAND [ARGUMENT...]: says ok, or why the command skipped it ("skipped: .."), or shows all that it said.
 step() {
   local name=$1 output
   shift
   if output=$("$@" 2>&1); then
-    printf '  %-24s ok\n' "$name"
+    case $output in
+      skipped:*) printf '  %-24s %s\n' "$name" "$output" ;;
+      *) printf '  %-24s ok\n' "$name" ;;
+    esac
   else
     printf '  %-24s FAILED\n%s\n' "$name" "$output"
     failed=1
@@ -80,7 +84,7 @@ step "Dockerfiles" "$venv/bin/hadolint" deploy/Dockerfile deploy/demo/Dockerfile
 step "compose schema" "$venv/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose.yaml
 step "workflow schema" "$venv/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 step "workflow security" "$venv/bin/zizmor" --offline --no-progress --quiet .github/workflows
-step "shell scripts" shellcheck deploy/demo.sh scripts/check_deploy.sh
+step "shell scripts" shellcheck deploy/demo.sh scripts/*.sh scripts/deploy_runs/*.sh
 step "Python syntax" python_syntax deploy/demo/*.py scripts/check_deploy.py
 step "unit" unit
 step "unit's exposure" security
@@ -92,6 +96,8 @@ step "dashboard's queries" dashboard
 if [ -n "${OUTBOXD_METRICS_FILE:-}" ]; then
   step "saved metrics" metrics
 fi
+step "unit under systemd" scripts/check_machine.sh unit
+step "image under crun" scripts/check_machine.sh image
 step "agreement" "$venv/bin/python" scripts/check_deploy.py
 
 exit "$failed"

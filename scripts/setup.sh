@@ -143,6 +143,10 @@ deploy() {
   has systemd-analyze || missing+=(systemd)
   has shellcheck || missing+=(shellcheck)
   [ ${#missing[@]} -eq 0 ] || install deploy "${missing[@]}"
+  # To run the image. Without them that one step is skipped.
+  if ! has buildah || ! has crun; then
+    (install deploy buildah crun) || say deploy "buildah and crun cannot be installed here: the image will not be run"
+  fi
   environment deploy target/tools/deploy-venv scripts/deploy-requirements.txt "hadolint, check-jsonschema and zizmor" \
     --only-binary :all:
   say deploy "ready"
