@@ -115,6 +115,29 @@ def secrets_come_as_variables_or_as_files():
     assert [s["secret"]["items"][0]["path"] for s in projected["sources"]] == ["database_url", "redis_default_url"]
 
 
+SENTINELS = {"redis": {"default": {"sentinels": ["a", "b:26379", "[::1]:26380"]}}}
+
+
+def the_network_lets_sentinels_through_where_there_are_any():
+    def ports(**values):
+        policy = one(minimal(networkPolicy={"enabled": True, **values.pop("policy", {})}, **values), "NetworkPolicy")
+        return [[port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]]
+    assert ports() == [[53, 53], [5432, 6432], [6379]], ports()
+    assert ports(config=SENTINELS)[3:] == [[26379, 26380]], ports(config=SENTINELS)
+    assert ports(config=SENTINELS, policy={"egress": {"sentinelPorts": [5000]}})[3:] == [[5000]]
+
+
+def passwords_of_sentinels_come_out_of_secrets():
+    redis = {**NEEDED["redis"], "sentinelPassword": {"existingSecret": {"name": "s"}}}
+    container = relay(minimal(redis=redis, config=SENTINELS))["containers"][0]
+    expected = {"secretKeyRef": {"name": "s", "key": "password"}}
+    assert environment(container)["OUTBOXD_REDIS__DEFAULT__SENTINEL_PASSWORD"] == expected
+    spec = relay(minimal(redis=redis, config=SENTINELS, secretsAsFiles=True))
+    file = environment(spec["containers"][0])["OUTBOXD_REDIS__DEFAULT__SENTINEL_PASSWORD_FILE"]
+    projected = next(volume["projected"] for volume in spec["volumes"] if volume["name"] == "outboxd-secrets")
+    assert file.endswith("/" + projected["sources"][-1]["secret"]["items"][0]["path"]), file
+
+
 def migrations_run_where_the_mode_says():
     none(minimal(), "Job")
     inside = relay(minimal(migrations={"mode": "initContainer", "existingSecret": {"name": "ddl", "key": "k"}}))
@@ -230,6 +253,8 @@ CHECKS = [
     kubelet_reaches_the_probes,
     a_change_of_the_configuration_restarts_the_pods,
     secrets_come_as_variables_or_as_files,
+    the_network_lets_sentinels_through_where_there_are_any,
+    passwords_of_sentinels_come_out_of_secrets,
     migrations_run_where_the_mode_says,
     a_job_has_another_name_whenever_it_could_be_another_job,
     a_hook_needs_nothing_of_the_chart,

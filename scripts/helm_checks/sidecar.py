@@ -46,6 +46,13 @@ def it_is_modest_and_asks_nothing_of_redis(charts):
     assert "readinessProbe" not in quiet
 
 
+def it_finds_a_primary_through_sentinels(charts):
+    relay = relay_of(app("1.31.0", charts, redis={"sentinelPassword": {"existingSecret": {"name": "s"}}},
+                         config={"redis": {"default": {"sentinels": ["a:26379"]}}}), "initContainers")
+    expected = {"secretKeyRef": {"name": "s", "key": "password"}}
+    assert environment(relay)["OUTBOXD_REDIS__DEFAULT__SENTINEL_PASSWORD"] == expected
+
+
 def its_pods_are_restricted(charts):
     for kube in ("1.25.0", "1.29.0", "1.31.0"):
         for name, _, spec in pods(app(kube, charts)):
@@ -119,6 +126,7 @@ def the_component_patches_what_is_there(_):
 CHECKS = [
     it_is_native_where_that_exists_and_classic_elsewhere,
     it_is_modest_and_asks_nothing_of_redis,
+    it_finds_a_primary_through_sentinels,
     its_pods_are_restricted,
     its_configuration_comes_with_a_checksum,
     its_tag_is_its_own_version,

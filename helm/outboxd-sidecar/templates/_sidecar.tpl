@@ -140,7 +140,8 @@ volumeMounts:
 {{- range list
       (dict "name" "OUTBOXD_DATABASE__URL" "from" .values.database.existingSecret)
       (dict "name" "OUTBOXD_DATABASE__LISTEN_URL" "from" .values.database.listen.existingSecret)
-      (dict "name" "OUTBOXD_REDIS__DEFAULT__URL" "from" .values.redis.existingSecret) }}
+      (dict "name" "OUTBOXD_REDIS__DEFAULT__URL" "from" .values.redis.existingSecret)
+      (dict "name" "OUTBOXD_REDIS__DEFAULT__SENTINEL_PASSWORD" "from" .values.redis.sentinelPassword.existingSecret) }}
 {{- if .from.name }}
 - name: {{ .name }}
   valueFrom:

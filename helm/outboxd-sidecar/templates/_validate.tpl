@@ -20,6 +20,14 @@
 {{- fail (printf "outboxd-sidecar: config.redis.%s.url would put a password into a ConfigMap; use redis.existingSecret, or url_file, or OUTBOXD_REDIS__%s__URL out of a Secret in extraEnv." $name (upper $name)) }}
 {{- end }}
 {{- end }}
+{{- range $name, $target := $config.redis | default dict }}
+{{- if hasKey $target "sentinel_password" }}
+{{- fail (printf "outboxd-sidecar: config.redis.%s.sentinel_password would put a password into a ConfigMap; use redis.sentinelPassword.existingSecret, or sentinel_password_file, or OUTBOXD_REDIS__%s__SENTINEL_PASSWORD out of a Secret in extraEnv." $name (upper $name)) }}
+{{- end }}
+{{- end }}
+{{- if and .values.redis.sentinelPassword.existingSecret.name (not (dig "redis" "default" "sentinels" list $config)) }}
+{{- fail "outboxd-sidecar: redis.sentinelPassword is set, but no sentinel is named; set config.redis.default.sentinels to where they are (host:port), or remove the password." }}
+{{- end }}
 {{- if hasKey ($config.database | default dict) "pool_size" }}
 {{- fail "outboxd-sidecar: config.database.pool_size would not count, because the environment is stronger; set poolSize." }}
 {{- end }}
@@ -33,7 +41,8 @@
 {{- range list
       (dict "from" .values.database.existingSecret "names" (list "OUTBOXD_DATABASE__URL" "OUTBOXD_DATABASE__URL_FILE" "DATABASE_URL" "DATABASE_URL_FILE"))
       (dict "from" .values.database.listen.existingSecret "names" (list "OUTBOXD_DATABASE__LISTEN_URL" "OUTBOXD_DATABASE__LISTEN_URL_FILE"))
-      (dict "from" .values.redis.existingSecret "names" (list "OUTBOXD_REDIS__DEFAULT__URL" "OUTBOXD_REDIS__DEFAULT__URL_FILE" "REDIS_URL" "REDIS_URL_FILE")) }}
+      (dict "from" .values.redis.existingSecret "names" (list "OUTBOXD_REDIS__DEFAULT__URL" "OUTBOXD_REDIS__DEFAULT__URL_FILE" "REDIS_URL" "REDIS_URL_FILE"))
+      (dict "from" .values.redis.sentinelPassword.existingSecret "names" (list "OUTBOXD_REDIS__DEFAULT__SENTINEL_PASSWORD" "OUTBOXD_REDIS__DEFAULT__SENTINEL_PASSWORD_FILE")) }}
 {{- if .from.name }}{{ $taken = concat $taken .names }}{{ end }}
 {{- end }}
 {{- $seen := list }}

@@ -11,7 +11,7 @@
 {{- end }}
 
 {{/*
-Every URL that the chart knows, as YAML: a list of
+Every URL and password that the chart knows, as YAML: a list of
 {variable, file, value, secret, key}. `value` is set where the chart's own Secret holds it.
 */}}
 {{- define "outboxd.urls" -}}
@@ -32,7 +32,24 @@ Every URL that the chart knows, as YAML: a list of
 {{- $urls = append $urls (dict "variable" .variable "file" .file "secret" $own "key" .file "value" .from.url) }}
 {{- end }}
 {{- end }}
+{{- range $name, $target := merge (dict "default" .Values.redis) .Values.redis.targets }}
+{{- $existing := ($target.sentinelPassword | default dict).existingSecret | default dict }}
+{{- if $existing.name }}
+{{- $urls = append $urls (dict "variable" (printf "OUTBOXD_REDIS__%s__SENTINEL_PASSWORD" (upper $name)) "file" (printf "redis_%s_sentinel_password" $name) "secret" $existing.name "key" ($existing.key | default "password")) }}
+{{- end }}
+{{- end }}
 {{- toYaml $urls }}
+{{- end }}
+
+{{/* The ports of all sentinels that `config` names, as YAML; [] if it names none. */}}
+{{- define "outboxd.sentinelPorts" -}}
+{{- $ports := list }}
+{{- range $name, $target := .Values.config.redis | default dict }}
+{{- range $target.sentinels | default list }}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "26379" | int) }}
+{{- end }}
+{{- end }}
+{{- toYaml ($ports | uniq) }}
 {{- end }}
 
 {{/* The keys of the chart's own Secret, as YAML; {} if it needs none. */}}

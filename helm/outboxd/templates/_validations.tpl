@@ -51,6 +51,16 @@
 {{- fail (printf "outboxd: config.redis.%s.url would put a password into a ConfigMap; use redis.existingSecret or redis.targets.%s.existingSecret." $name $name) }}
 {{- end }}
 {{- end }}
+{{- range $name, $target := .Values.config.redis | default dict }}
+{{- if hasKey $target "sentinel_password" }}
+{{- fail (printf "outboxd: config.redis.%s.sentinel_password would put a password into a ConfigMap; use redis%s.sentinelPassword.existingSecret." $name (ternary "" (printf ".targets.%s" $name) (eq $name "default"))) }}
+{{- end }}
+{{- end }}
+{{- range $name, $target := merge (dict "default" .Values.redis) .Values.redis.targets }}
+{{- if and (($target.sentinelPassword).existingSecret).name (not (or $.Values.existingConfigMap (dig "redis" $name "sentinels" list $.Values.config))) }}
+{{- fail (printf "outboxd: redis%s.sentinelPassword is set, but no sentinel is named; set config.redis.%s.sentinels to where they are (host:port), or remove the password." (ternary "" (printf ".targets.%s" $name) (eq $name "default")) $name) }}
+{{- end }}
+{{- end }}
 {{- if hasKey (.Values.config.http | default dict) "listen" }}
 {{- fail "outboxd: config.http.listen would part the probes from the port that they ask; set http.address and http.port." }}
 {{- end }}
@@ -126,6 +136,12 @@
 {{- $variable := printf "OUTBOXD_REDIS__%s__URL" (upper $name) }}
 {{- $_ := set $taken $variable (printf "redis.targets.%s" $name) }}
 {{- $_ := set $taken (printf "%s_FILE" $variable) (printf "redis.targets.%s" $name) }}
+{{- end }}
+{{- range include "outboxd.urls" . | fromYamlArray }}
+{{- if hasSuffix "__SENTINEL_PASSWORD" .variable }}
+{{- $_ := set $taken .variable "sentinelPassword.existingSecret" }}
+{{- $_ := set $taken (printf "%s_FILE" .variable) "sentinelPassword.existingSecret" }}
+{{- end }}
 {{- end }}
 {{- $seen := dict }}
 {{- range .Values.extraEnv }}
