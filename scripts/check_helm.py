@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Asserts what the charts render: scripts/check_helm.py CHARTS [GROUP...]
 
-CHARTS is a copy of helm/ whose dependencies are built (scripts/check_helm.sh makes it). Groups: chart, sidecar,
-monitoring, settings, manifests; all of them if none is named. Every check runs, and the exit code is 1 if one fails.
+CHARTS is a copy of helm/ whose dependencies are built (scripts/check_helm.sh makes it). Groups: package, chart,
+sidecar, monitoring, settings, manifests; all of them if none is named. Every check runs, and the exit code is 1 if one fails.
 """
 
 import inspect
 import sys
 
-from helm_checks import chart, manifests, monitoring, settings, sidecar
+from helm_checks import chart, manifests, monitoring, package, settings, sidecar
 
-GROUPS = {"chart": chart, "sidecar": sidecar, "monitoring": monitoring, "settings": settings, "manifests": manifests}
+GROUPS = {"package": package, "chart": chart, "sidecar": sidecar, "monitoring": monitoring, "settings": settings,
+          "manifests": manifests}
 
 
 def main(charts, wanted):
