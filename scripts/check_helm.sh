@@ -50,6 +50,11 @@ for values in helm/outboxd/ci/*-values.yaml; do
 done
 step "lint outboxd-sidecar" "$HELM" lint --strict "$charts/outboxd-sidecar"
 step "lint sidecar-app" "$HELM" lint --strict "$charts/examples/sidecar-app"
+if [ -x target/tools/helm4-venv/bin/python ]; then
+  step "Helm 4 accepts every example" target/tools/helm4-venv/bin/python scripts/check_helm4.py "$charts"
+else
+  printf '  skipped Helm 4 is not there: its package needs Python 3.12 or later (scripts/setup.sh charts)\n'
+fi
 for chart in outboxd outboxd-sidecar; do
   step "package $chart" "$HELM" package "$charts/$chart" --destination "$charts/packages"
 done

