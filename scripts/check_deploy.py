@@ -3,6 +3,7 @@
 #
 #   check_deploy.py                  one line per problem; exit code 1 if there is any
 #   check_deploy.py expressions      every PromQL expression of the dashboard as a rule file, for promtool
+#   check_deploy.py scripts FOLDER   every script of the workflows as a file of its own, for shellcheck
 import json
 import re
 import sys
@@ -249,6 +250,16 @@ def check_workflows():
                 problem(where, f"uses {action}; pin it by its commit, and name the release beside it: OWNER/NAME@COMMIT # v1.2.3")
 
 
+def write_scripts(folder):
+    """What GitHub puts in place of its expressions is unknown; the form of a word stands for it."""
+    for path in sorted((TOP / ".github/workflows").glob("*.yml")):
+        for name, job in yaml(path.relative_to(TOP))["jobs"].items():
+            for number, step in enumerate(job.get("steps", []), 1):
+                if "run" in step:
+                    script = re.sub(r"\$\{\{.*?\}\}", "expression", step["run"])
+                    (Path(folder) / f"{path.stem}-{name}-{number}.sh").write_text("#!/usr/bin/env bash\nset -e\n" + script)
+
+
 def check_context():
     """What the sources include must be in the build's context."""
     lines = [line[1:] for line in text(".dockerignore").splitlines() if line.startswith("!")]
@@ -279,8 +290,11 @@ def main():
         rules = [{"record": f"dashboard:expression:{n}", "expr": e} for n, e in enumerate(expressions())]
         json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, sys.stdout)
         return
+    if sys.argv[1:2] == ["scripts"] and len(sys.argv) == 3:
+        write_scripts(sys.argv[2])
+        return
     if sys.argv[1:]:
-        sys.exit("usage: check_deploy.py [expressions]")
+        sys.exit("usage: check_deploy.py [expressions | scripts FOLDER]")
     metrics = listed()
     check_manual(metrics)
     check_rules(metrics)

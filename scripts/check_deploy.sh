@@ -62,6 +62,12 @@ dashboard() {
     promtool check rules "$folder/dashboard.yml"
 }
 
+# Names in capitals come from the workflow's env.
+workflow_scripts() {
+  mkdir "$folder/scripts" && "$venv/bin/python" scripts/check_deploy.py scripts "$folder/scripts" &&
+    shellcheck --exclude SC2154 "$folder"/scripts/*.sh
+}
+
 # A syntax check that leaves no files behind.
 python_syntax() {
   "$venv/bin/python" -c 'import ast, sys; [ast.parse(open(name).read(), name) for name in sys.argv[1:]]' "$@"
@@ -84,6 +90,7 @@ step "Dockerfiles" "$venv/bin/hadolint" deploy/Dockerfile deploy/demo/Dockerfile
 step "compose schema" "$venv/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose.yaml
 step "workflow schema" "$venv/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 step "workflow security" "$venv/bin/zizmor" --offline --no-progress --quiet .github/workflows
+step "workflow scripts" workflow_scripts
 step "shell scripts" shellcheck deploy/demo.sh scripts/*.sh scripts/deploy_runs/*.sh
 step "Python syntax" python_syntax deploy/demo/*.py scripts/check_deploy.py
 step "unit" unit
