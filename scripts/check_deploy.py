@@ -114,6 +114,24 @@ def check_rules(metrics):
         problem(TESTS, f"tests {alert}, which {RULES} does not have")
 
 
+def anchors(page):
+    """The fragments that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def check_links():
+    """Every page that git knows, and what it links to in here."""
+    for path in sorted({*TOP.glob("*.md"), *(page for top in ("docs", "deploy", "helm") for page in (TOP / top).rglob("*.md"))}):
+        where, page = str(path.relative_to(TOP)), path.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)]*))?\)", page):
+            other = (path.parent / target) if target else path
+            if not other.exists():
+                problem(where, f"links to {target}, which does not exist")
+            elif anchor and anchor not in anchors(other.read_text(encoding="utf-8")):
+                problem(where, f"links to {target}#{anchor}, and {other.name} has no such heading")
+
+
 def check_runbooks():
     sources = "".join(path.read_text(encoding="utf-8") for path in (TOP / "src").rglob("*.rs"))
     # A log event, or a key of the configuration: both are written section.name.
@@ -122,9 +140,6 @@ def check_runbooks():
     for path in sorted((TOP / "docs/runbooks").glob("*.md")):
         where = str(path.relative_to(TOP))
         page = path.read_text(encoding="utf-8")
-        for link, target in re.findall(r"\]\(((?!https?:)([^)#]+)(?:#[^)]*)?)\)", page):
-            if not (path.parent / target).exists():
-                problem(where, f"links to {link}, which does not exist")
         searched = re.findall(r"-g '(\w+)\\\.\(?([\w|]+)\)?'", page)
         named = re.findall(r"`((?:relay|postgres|redis|queue|segment|config|bell)\.[a-z_]+)`", page)
         for event in named + [f"{first}.{second}" for first, seconds in searched for second in seconds.split("|")]:
@@ -298,6 +313,7 @@ def main():
     metrics = listed()
     check_manual(metrics)
     check_rules(metrics)
+    check_links()
     check_runbooks()
     check_dashboard(metrics)
     check_agreement(metrics)

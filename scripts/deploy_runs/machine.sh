@@ -64,6 +64,8 @@ printf '127.0.0.1 localhost db broker\n' >etc/hosts
 printf 'ID=machine\n' >etc/os-release
 printf 'machine\n' >etc/hostname
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
+# Names such as awk lead through here on Debian.
+cp -a /etc/alternatives etc/ 2>/dev/null || true
 cat >etc/systemd/system/exercise.service <<'UNIT'
 [Unit]
 Description=What is tried in this machine

@@ -37,17 +37,23 @@ within() {
   done
 }
 
+# block FILE HEADING LANGUAGE: what stands in that language's fences below that heading.
+block() {
+  awk -v head="## $2" -v fence='```'"$3" '
+    /^## / { on = $0 == head } /^```/ { if (in_it) in_it = 0; else if (on && $0 == fence) { in_it = 1; next } }
+    in_it { print; found = 1 } END { exit !found }' "$1" || { echo "$1 has no $3 below $2" >&2; return 1; }
+}
+
 # The page's commands, word for word but for sudo, and with somebody who types the two URLs.
 install_as_the_page_says() {
   sudo() {
     case "$*" in
-      *database_url*) echo "postgres://outboxd:first@db/app?sslmode=disable" | "$@" ;;
-      *redis_url*) echo "redis://broker:6379/1" | "$@" ;;
+      *database_url*) echo "postgres://outboxd:change-me@db/app?sslmode=disable" | "$@" ;;
+      *redis_url*) echo "redis://outboxd:change-me@broker:6379/1" | "$@" ;;
       *) "$@" ;;
     esac
   }
-  sed -n '/^## Install/,/^## /{/^```sh/,/^```/{/^```/!p}}' deploy/systemd/README.md >/run/install.sh
-  grep -q 'systemctl enable --now outboxd' /run/install.sh || { echo "the page has no commands to install"; return 1; }
+  block deploy/systemd/README.md Install sh >/run/install.sh || return 1
   (
     cd /run/here || exit 1
     set -e
@@ -60,12 +66,21 @@ servers_are_there() {
   within 20 pg_isready -q -h /run/postgresql -U postgres && within 10 redis-cli ping >/dev/null
 }
 
-# An owner migrates; the relay has the rights of a relay and no more.
+# The page's commands, with a password for the owner.
 schema_and_role() {
-  admin "create role deployer login createrole password 'd'; grant create on schema public to deployer" &&
-    admin "create role outboxd login password 'first'" &&
-    DATABASE_URL=postgres://deployer:d@db/app /shared/outboxd migrate up &&
-    admin "grant outbox_relay to outboxd"
+  admin "create role deployer login createrole password 'd'; grant create on schema public to deployer" || return 1
+  block docs/install.md "The database" sh | sed 's/deployer@/deployer:d@/' >/run/migrate.sh &&
+    PATH=/run/here:$PATH bash -e /run/migrate.sh && admin "$(block docs/install.md "The database" sql)"
+}
+
+redis_user() {
+  [ "$(block docs/install.md Redis "" | redis-cli)" = OK ]
+}
+
+# What KEDA asks by default (helm/outboxd/templates/scaledobject.yaml).
+keda_gets_an_age() {
+  psql postgres://outboxd:change-me@db/app -qAtXc "SELECT coalesce(max(oldest_ms), 0) / 1000 FROM \"public\".outbox_gauge()" |
+    grep -qx '[0-9.]*'
 }
 
 it_is_nobody() {
@@ -79,7 +94,7 @@ it_is_nobody() {
 secrets_are_its_own() {
   local pid
   pid=$(main)
-  ! tr '\0' '\n' <"/proc/$pid/environ" | grep -E 'first|redis://'
+  ! tr '\0' '\n' <"/proc/$pid/environ" | grep -E 'change-me|redis://'
 }
 
 writes_nowhere() {
@@ -92,9 +107,9 @@ writes_nowhere() {
 
 a_row_reaches_redis() {
   local before
-  before=$(redis-cli -n 1 llen default)
-  admin "select outbox_enqueue('default', 'shop.task', '[1]')" >/dev/null &&
-    within 10 bash -c "[ \$(redis-cli -n 1 llen default) -gt $before ]"
+  before=$(redis-cli -n 1 llen celery)
+  admin "select outbox_enqueue('celery', 'shop.task', '[1]')" >/dev/null &&
+    within 10 bash -c "[ \$(redis-cli -n 1 llen celery) -gt $before ]"
 }
 
 reloads() {
@@ -167,12 +182,14 @@ cp -r /repository/deploy /run/here/
 install -m 755 /shared/outboxd /run/here/outboxd
 
 holds "PostgreSQL and Redis run beside it" servers_are_there
-holds "an owner migrates, and the relay's role is outbox_relay" schema_and_role
+holds "an owner migrates, and the relay gets a role, as docs/install.md says" schema_and_role
+holds "Redis takes the user of docs/install.md" redis_user
 holds "the page's commands install it, and it says that it is ready" install_as_the_page_says
 holds "/readyz says so too" curl -sf "$status/readyz"
 credentials=/etc/outboxd/credentials
 holds "doctor finds nothing with the unit's configuration" env OUTBOXD_DATABASE__URL_FILE=$credentials/database_url \
   OUTBOXD_REDIS__DEFAULT__URL_FILE=$credentials/redis_url outboxd doctor
+holds "KEDA's question is answered to the relay's role" keda_gets_an_age
 holds "it runs as outboxd, without capabilities, behind seccomp" it_is_nobody
 holds "no password stands in its environment" secrets_are_its_own
 holds "it can write nowhere" writes_nowhere
