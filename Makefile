@@ -38,9 +38,11 @@ charts: ## Check the Helm charts and the plain manifests, without a cluster
 	@$(STEP) setup scripts/setup.sh charts
 	@$(STEP) build cargo build --locked
 	@$(STEP) charts scripts/check_helm.sh
-deploy: ## Check deploy/ and the workflows, as far as that needs no container engine
+
+deploy: ## Check deploy/ and the workflows, and play the Compose quickstart, without a registry
 	@$(STEP) setup scripts/setup.sh deploy
 	@$(STEP) check scripts/check_deploy.sh
+	@$(STEP) quickstart scripts/check_machine.sh compose
 
 bench: ## Measure against the unsafe pump and the classic relay
 	@$(STEP) setup scripts/setup.sh servers

@@ -92,7 +92,7 @@ step "workflow schema" "$venv/bin/check-jsonschema" --builtin-schema vendor.gith
 step "workflow security" "$venv/bin/zizmor" --offline --no-progress --quiet .github/workflows
 step "workflow scripts" workflow_scripts
 step "shell scripts" shellcheck deploy/demo.sh scripts/*.sh scripts/deploy_runs/*.sh
-step "Python syntax" python_syntax deploy/demo/*.py scripts/check_deploy.py
+step "Python syntax" python_syntax deploy/demo/*.py scripts/*.py scripts/*/*.py
 step "unit" unit
 step "unit's exposure" security
 step "sysusers" sysusers

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Lints the chart with Helm 4: scripts/check_helm4.py CHARTS
 
-CHARTS is a copy of helm/ (scripts/check_helm.sh makes it). This Helm takes no values beside a chart's own, so each example
-of ci/ becomes the values.yaml of a copy. The exit code is 1 if Helm finds an error, or finds none where there is one.
+CHARTS is a copy of helm/ (scripts/check_helm.sh makes it). This Helm takes no values beside a chart's own, so each
+example of ci/ becomes the values.yaml of a copy. The exit code is 1 if Helm finds an error, or finds none where there
+is one.
 """
 
 import asyncio

@@ -4,8 +4,10 @@
 #
 #   check_machine.sh unit      the unit under systemd, installed by the commands of deploy/systemd/README.md
 #   check_machine.sh image     the image of deploy/Dockerfile's last stage under crun, as an engine would run it
+#   check_machine.sh compose   the quickstart of deploy/README.md, with units of systemd in place of containers
 #
 #   OUTBOXD_BIN   the outboxd to run (default: target/debug/outboxd)
+#   OUTBOXD_VENV  where scripts/setup.sh python put Celery, for compose (default: target/venv)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,8 +19,8 @@ skip() {
 }
 
 case $what in
-  unit | image) ;;
-  *) echo "usage: check_machine.sh unit | image" >&2 && exit 2 ;;
+  unit | image | compose) ;;
+  *) echo "usage: check_machine.sh unit | image | compose" >&2 && exit 2 ;;
 esac
 [ "$(id -u)" -eq 0 ] || skip "only root may make namespaces and mounts"
 [ -x "$binary" ] || skip "$binary is not there; run cargo build, or set OUTBOXD_BIN"
@@ -29,6 +31,11 @@ if [ "$what" = image ]; then
   for tool in /usr/bin/buildah /usr/bin/crun; do
     [ -x "$tool" ] || skip "$tool is not installed (scripts/setup.sh deploy)"
   done
+fi
+venv=${OUTBOXD_VENV:-$PWD/target/venv}
+if [ "$what" = compose ]; then
+  [ -x "$venv/bin/celery" ] || skip "$venv has no Celery (scripts/setup.sh python)"
+  [ -x target/tools/deploy-venv/bin/python ] || skip "target/tools/deploy-venv is not there (scripts/setup.sh deploy)"
 fi
 postgres=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1) ||
   skip "PostgreSQL is not below /usr/lib/postgresql"
@@ -66,7 +73,29 @@ if [ "$what" = image ]; then
 fi
 
 mkdir -p "$shared/units/exercise.service.d"
-cat >"$shared/units/exercise.service.d/servers.conf" <<'UNIT'
+if [ "$what" = compose ]; then
+  target/tools/deploy-venv/bin/python - deploy/compose.yaml >"$shared/compose.json" <<'PYTHON'
+import json, sys
+from ruamel.yaml import YAML
+json.dump(YAML(typ="safe").load(open(sys.argv[1])), sys.stdout)
+PYTHON
+  printf '{"python": "%s", "celery": "%s"}\n' "$venv/bin/python" "$venv/bin/celery" >"$shared/places.json"
+  # The environment, and the Python that it was made of.
+  { echo "$venv" && "$venv/bin/python" -c 'import sys; print(sys.base_prefix)'; } | grep -v '^/usr$' >"$shared/folders"
+  cat >"$shared/postgres" <<SCRIPT
+#!/bin/sh
+# What the image's entry point does at the first start.
+data=/var/lib/postgresql/data bin=$(dirname "$postgres")
+if [ ! -e \$data/PG_VERSION ]; then
+  echo "\$POSTGRES_PASSWORD" >/tmp/password
+  \$bin/initdb -U "\$POSTGRES_USER" -A scram-sha-256 --pwfile /tmp/password -N -D \$data
+  echo "create database \$POSTGRES_DB" | \$bin/postgres --single -D \$data postgres
+fi
+exec \$bin/postgres -D \$data -k /tmp -c listen_addresses=* -c fsync=off
+SCRIPT
+  chmod 755 "$shared/postgres"
+fi
+[ "$what" = compose ] || cat >"$shared/units/exercise.service.d/servers.conf" <<'UNIT'
 [Unit]
 Wants=postgresql.service redis-server.service
 UNIT
@@ -96,7 +125,7 @@ ExecStart=/usr/bin/redis-server --save "" --appendonly no --maxmemory 64mb --max
 UNIT
 
 code=0
-timeout --signal KILL 90 scripts/deploy_runs/machine.sh "$group" "$shared" >"$shared/log" 2>&1 || code=$?
+timeout --signal KILL 180 scripts/deploy_runs/machine.sh "$group" "$shared" >"$shared/log" 2>&1 || code=$?
 if grep -q '^all held$' "$shared/output" 2>/dev/null; then
   grep '^held: ' "$shared/output"
 else

@@ -3,8 +3,8 @@
 #
 #   assemble.sh FOLDER      FOLDER/outboxd is the binary; makes FOLDER/bundle/rootfs and FOLDER/image.json
 #
-# The base image cannot be fetched without a registry: in its place stands an empty one with an unprivileged account and,
-# if the binary is no static one, its libraries. Compiling, which the stages before do, is not part of this.
+# The base image cannot be fetched without a registry: in its place stands an empty one with an unprivileged account
+# and, if the binary is no static one, its libraries. Compiling, which the stages before do, is not part of this.
 set -euo pipefail
 
 repository=$(cd "$(dirname "$0")/../.." && pwd)

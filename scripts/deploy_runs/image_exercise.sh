@@ -83,7 +83,8 @@ servers_are_there() {
 }
 
 says_what_it_is() {
-  of_image "c['StopSignal'], *(c['Labels']['org.opencontainers.image.' + k] for k in 'version revision licenses'.split())" |
+  local labels="c['Labels']['org.opencontainers.image.' + key] for key in ('version', 'revision', 'licenses')"
+  of_image "c['StopSignal'], *($labels)" |
     tee /run/said.out | grep -qx 'SIGTERM 9.9.9 checked MIT OR Apache-2.0' &&
     of_image "c['Labels']['org.opencontainers.image.base.name']" | grep -q . &&
     [ -f bundle/rootfs/usr/share/doc/outboxd/LICENSE-MIT ] && [ ! -e bundle/rootfs/bin/sh ]

@@ -60,7 +60,7 @@ mount --bind shared/console dev/console
 printf 'root:x:0:0:root:/root:/bin/sh\n' >etc/passwd
 printf 'root:x:0:\n' >etc/group
 printf 'passwd: files systemd\ngroup: files systemd\nhosts: files dns\n' >etc/nsswitch.conf
-printf '127.0.0.1 localhost db broker\n' >etc/hosts
+printf '127.0.0.1 localhost db broker postgres redis relay\n' >etc/hosts
 printf 'ID=machine\n' >etc/os-release
 printf 'machine\n' >etc/hostname
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
@@ -74,7 +74,7 @@ SuccessAction=poweroff-force
 FailureAction=poweroff-force
 [Service]
 Type=oneshot
-TimeoutStartSec=60
+TimeoutStartSec=150
 ExecStart=/shared/exercise
 StandardOutput=file:/shared/output
 StandardError=file:/shared/output
@@ -86,6 +86,14 @@ Requires=multi-user.target
 Wants=exercise.service
 UNIT
 cp -r shared/units/. etc/systemd/system/
+# Further folders, at their own places, to be read only.
+if [ -e shared/folders ]; then
+  while read -r folder; do
+    mkdir -p "$root$folder"
+    mount --bind "$folder" "$root$folder"
+    mount -o remount,bind,ro "$root$folder"
+  done <shared/folders
+fi
 for unit in console-getty.service systemd-logind.service systemd-journald-audit.socket sys-kernel-debug.mount \
   sys-kernel-tracing.mount sys-fs-fuse-connections.mount dev-hugepages.mount dev-mqueue.mount; do
   ln -s /dev/null "etc/systemd/system/$unit"

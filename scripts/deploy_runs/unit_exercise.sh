@@ -79,7 +79,8 @@ redis_user() {
 
 # What KEDA asks by default (helm/outboxd/templates/scaledobject.yaml).
 keda_gets_an_age() {
-  psql postgres://outboxd:change-me@db/app -qAtXc "SELECT coalesce(max(oldest_ms), 0) / 1000 FROM \"public\".outbox_gauge()" |
+  psql postgres://outboxd:change-me@db/app -qAtX \
+    -c 'SELECT coalesce(max(oldest_ms), 0) / 1000 FROM "public".outbox_gauge()' |
     grep -qx '[0-9.]*'
 }
 
@@ -128,7 +129,8 @@ survives_a_bad_reload() {
   cp /etc/outboxd/outboxd.toml /run/good.toml
   printf '[nonsense]\nkey = 1\n' >>/etc/outboxd/outboxd.toml
   systemctl reload outboxd
-  within 5 bash -c "curl -s $status/metrics | grep -q '^outboxd_config_last_reload_successful 0'" && [ "$(main)" = "$pid" ]
+  within 5 bash -c "curl -s $status/metrics | grep -q '^outboxd_config_last_reload_successful 0'" &&
+    [ "$(main)" = "$pid" ]
 }
 
 # 78: only an operator can mend it.
