@@ -70,6 +70,16 @@ if [ "$what" = image ]; then
     cat "$shared/log"
     exit 1
   }
+  # What the chart makes of it, where Helm is (scripts/setup.sh charts).
+  helm=${HELM:-target/tools/helm}
+  if [ -x "$helm" ] && [ -x target/tools/venv/bin/python ]; then
+    "$helm" template relay helm/outboxd --set secretsAsFiles=true --set config.defaults.window=20000 \
+      --set database.existingSecret.name=urls,database.existingSecret.key=database \
+      --set redis.existingSecret.name=urls,redis.existingSecret.key=redis >"$shared/pod.yaml"
+    target/tools/venv/bin/python -c '
+import json, sys, yaml
+print(json.dumps([item for item in yaml.safe_load_all(sys.stdin) if item]))' <"$shared/pod.yaml" >"$shared/pod.json"
+  fi
 fi
 
 mkdir -p "$shared/units/exercise.service.d"

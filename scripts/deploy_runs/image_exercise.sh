@@ -35,32 +35,8 @@ within() {
   done
 }
 
-# bundle NAME ARGUMENTS-AS-JSON-OR-null VARIABLE=VALUE...: what an engine makes of the image and its own command line.
-bundle() {
-  python3 - "$@" <<'PYTHON'
-import json, os, sys
-name, arguments, variables = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3:]
-image = json.load(open("/shared/image.json"))["Docker"]["config"]
-user, group = map(int, image["User"].split(":"))
-bind = lambda source, target: {"source": source, "destination": target, "type": "bind", "options": ["rbind", "ro"]}
-config = {
-    "ociVersion": "1.0.2", "hostname": name,
-    "process": {
-        "user": {"uid": user, "gid": group}, "cwd": image.get("WorkingDir") or "/", "env": image["Env"] + variables,
-        "args": image["Entrypoint"] + (image["Cmd"] if arguments is None else arguments),
-        "noNewPrivileges": True,
-        "capabilities": {kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")}},
-    "root": {"path": "/shared/bundle/rootfs", "readonly": True},
-    "mounts": [{"source": "proc", "destination": "/proc", "type": "proc"},
-               {"source": "tmpfs", "destination": "/dev", "type": "tmpfs", "options": ["nosuid", "mode=755"]},
-               bind("/etc/hosts", "/etc/hosts"), bind("/run/secrets", "/run/secrets")],
-    # The network is the machine's, as in the pod of a sidecar.
-    "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")],
-              "maskedPaths": ["/proc/kcore", "/proc/keys"], "readonlyPaths": ["/proc/sys", "/proc/sysrq-trigger"]}}
-os.makedirs(f"/run/{name}", exist_ok=True)
-json.dump(config, open(f"/run/{name}/config.json", "w"))
-PYTHON
-}
+# bundle NAME ARGUMENTS-AS-JSON-OR-null VARIABLE=VALUE...
+bundle() { python3 /repository/scripts/deploy_runs/bundle.py image "$@"; }
 
 # once NAME ARGUMENTS-AS-JSON VARIABLE=VALUE...: runs it to its end.
 once() {
@@ -118,10 +94,33 @@ stays_ready_without_redis() {
     healthy && systemctl start redis-server
 }
 
+# What a classic sidecar does before it stops (helm/outboxd-sidecar, classic.preStop: drain).
+hook_drains() {
+  engine exec --user 65532:65532 relay /usr/bin/outboxd wait --drained --timeout 20s
+}
+
+# poolSize of the sidecar, and one for LISTEN.
+is_modest() {
+  [ "$(admin "select count(*) from pg_stat_activity where usename = 'outboxd'")" -le 3 ]
+}
+
 stops_at_once() {
   local begun=$SECONDS
   engine kill relay TERM || return 1
   within 10 bash -c '! kill -0 "$(cat /run/relay.pid)" 2>/dev/null' && [ $((SECONDS - begun)) -le 5 ]
+}
+
+# As kubelet would start it: arguments, environment, files, user and group are the chart's. Redis has come back empty
+# meanwhile, so what was in it comes back too.
+runs_as_the_chart_says() {
+  printf 'postgres://outboxd:second@db/app?sslmode=disable' >/run/secrets/database
+  printf 'redis://broker:6379/1' >/run/secrets/redis
+  chmod 600 /run/secrets/database /run/secrets/redis
+  python3 /repository/scripts/deploy_runs/bundle.py pod pod &&
+    engine run --detach --bundle /run/pod --pid-file /run/pod.pid pod >/run/pod.out 2>&1 </dev/null &&
+    within 10 curl -sf http://127.0.0.2:9187/readyz && curl -sf http://127.0.0.2:9187/livez || return 1
+  admin "select outbox_enqueue('default', 'shop.task', '[3]')" >/dev/null &&
+    within 10 bash -c '[ "$(redis-cli -n 1 llen default)" = 3 ]' && grep -q '"event"' /run/pod.out && engine kill pod TERM
 }
 
 refuses_without_urls() {
@@ -131,7 +130,7 @@ refuses_without_urls() {
 
 mapfile -t health < <(of_image "'\n'.join(c['Healthcheck']['Test'][1:])")
 url="postgres://outboxd:first@db/app?sslmode=disable"
-urls=(OUTBOXD_DATABASE__URL_FILE=/run/secrets/database_url REDIS_URL=redis://broker:6379/1)
+urls=(OUTBOXD_DATABASE__URL_FILE=/run/secrets/database_url REDIS_URL=redis://broker:6379/1 OUTBOXD_DATABASE__POOL_SIZE=2)
 mkdir /run/secrets
 printf '%s\n' "$url" >/run/secrets/database_url
 chown 65532 /run/secrets/database_url && chmod 400 /run/secrets/database_url
@@ -146,6 +145,11 @@ holds "it answers on every address, not on loopback's first alone" curl -sf http
 holds "a committed row reaches Redis" a_row_reaches_redis
 holds "SIGHUP takes up a changed password, without a restart" takes_a_changed_password
 holds "without Redis it stays healthy" stays_ready_without_redis
+holds "it holds two connections and one for LISTEN, if told so" is_modest
+holds "a classic sidecar's hook waits until all is dispatched" hook_drains
 holds "SIGTERM ends it, and soon" stops_at_once
+if [ -e pod.json ]; then
+  holds "with the chart's arguments, files, user and group it relays, and answers kubelet" runs_as_the_chart_says
+fi
 holds "without URLs it ends with 78" refuses_without_urls
 echo "all held"
