@@ -12,8 +12,8 @@ folder=$1
 cd "$folder"
 builder() { buildah --root "$folder/store" --runroot "$folder/run" --storage-driver vfs "$@"; }
 
-mkdir -p base/etc base/home/nonroot context/out context/build bundle/rootfs
-printf '%s\n' root:x:0:0:root:/root:/sbin/nologin nonroot:x:65532:65532::/home/nonroot:/sbin/nologin >base/etc/passwd
+mkdir -p base/etc context/out context/build bundle/rootfs
+printf '%s\n' root:x:0:0:root:/root:/sbin/nologin nonroot:x:65532:65532::/nonexistent:/sbin/nologin >base/etc/passwd
 printf 'root:x:0:\nnonroot:x:65532:\n' >base/etc/group
 if ldd outboxd >libraries 2>/dev/null; then
   sed -nE 's#^.* (/[^ ]+) \(.*#\1#p; s#^\s(/[^ ]+) \(.*#\1#p' libraries | sort -u | while read -r library; do
