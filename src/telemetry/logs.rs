@@ -1,4 +1,5 @@
-//! Logs, to the standard error output: JSON lines for machines, text on a terminal.
+//! Logs, to the standard error output: JSON lines for machines, text on a terminal. Lines for systemd's journal begin
+//! with their priority, which it takes off.
 //!
 //! Every event has a stable name in its field `event` (`event = "queue.published"`), given first at the call; a line without
 //! one gets the name of its module. Fields of the enclosing spans are added. Payloads and credentials are never logged.
@@ -18,7 +19,33 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, reload};
 
+use super::journal::{is_journal, priority};
 use crate::config::{LogFormat, LogLevel, LogSettings};
+
+/// Where lines go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// A file, a pipe, a container's log.
+    Plain,
+    /// Somebody reads along: `log.format = "auto"` is text, with colours.
+    Terminal,
+    /// systemd's journal.
+    Journal,
+}
+
+impl Output {
+    /// What the standard error output of this process is.
+    pub fn stderr() -> Self {
+        let stderr = std::io::stderr();
+        if is_journal(std::env::var_os("JOURNAL_STREAM").as_deref(), &stderr) {
+            Self::Journal
+        } else if stderr.is_terminal() {
+            Self::Terminal
+        } else {
+            Self::Plain
+        }
+    }
+}
 
 /// Changes the level of a running program.
 #[derive(Debug, Clone)]
@@ -27,7 +54,7 @@ pub struct Logs(reload::Handle<Targets, Registry>);
 impl Logs {
     /// Sets up logging for the whole process. Once: what is set up already stays.
     pub fn init(settings: &LogSettings) -> Self {
-        let (subscriber, logs) = subscriber(settings, std::io::stderr().is_terminal(), std::io::stderr);
+        let (subscriber, logs) = subscriber(settings, Output::stderr(), std::io::stderr);
         let _first = tracing::subscriber::set_global_default(subscriber);
         logs
     }
@@ -39,11 +66,12 @@ impl Logs {
     }
 }
 
-/// A subscriber that writes to `writer`; `terminal` decides what `auto` means.
-pub fn subscriber<W>(settings: &LogSettings, terminal: bool, writer: W) -> (impl Subscriber + Send + Sync, Logs)
+/// A subscriber that writes to `writer`; `output` decides what `auto` means.
+pub fn subscriber<W>(settings: &LogSettings, output: Output, writer: W) -> (impl Subscriber + Send + Sync, Logs)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    let terminal = output == Output::Terminal;
     let style = match settings.format {
         LogFormat::Json => Style::Json,
         LogFormat::Auto if !terminal => Style::Json,
@@ -52,7 +80,7 @@ where
         }
     };
     let (filter, handle) = reload::Layer::new(targets(&settings.level));
-    (Registry::default().with(filter).with(Lines { style, writer }), Logs(handle))
+    (Registry::default().with(filter).with(Lines { style, journal: output == Output::Journal, writer }), Logs(handle))
 }
 
 fn targets(level: &LogLevel) -> Targets {
@@ -70,6 +98,7 @@ enum Style {
 /// Writes one line per event.
 struct Lines<W> {
     style: Style,
+    journal: bool,
     writer: W,
 }
 
@@ -106,10 +135,11 @@ where
         let name = fields.take("event").unwrap_or_else(|| metadata.target().replace("::", ".").into());
         let message = fields.take("message");
         let head = Head { time: Timestamp::now(), level: *metadata.level(), target: metadata.target(), name, message };
-        let line = match self.style {
-            Style::Json => json_line(&head, &fields),
-            Style::Text { colours } => text_line(&head, &fields, colours),
-        };
+        let mut line = if self.journal { priority(head.level).to_owned() } else { String::new() };
+        match self.style {
+            Style::Json => json_line(&mut line, &head, &fields),
+            Style::Text { colours } => text_line(&mut line, &head, &fields, colours),
+        }
         // One write per line, so that lines of several threads do not mix. A closed stderr is nobody's to tell.
         let _told = self.writer.make_writer_for(metadata).write_all(line.as_bytes());
     }
@@ -124,36 +154,35 @@ struct Head<'a> {
     message: Option<Value>,
 }
 
-fn json_line(head: &Head<'_>, fields: &Fields) -> String {
-    let level = head.level.as_str().to_ascii_lowercase();
-    let mut line = format!("{{\"timestamp\":\"{:.6}\",\"level\":\"{level}\",\"event\":{}", head.time, head.name);
+fn json_line(line: &mut String, head: &Head<'_>, fields: &Fields) {
+    let (time, level, name) = (head.time, head.level.as_str().to_ascii_lowercase(), &head.name);
+    add(line, format_args!("{{\"timestamp\":\"{time:.6}\",\"level\":\"{level}\",\"event\":{name}"));
     if let Some(message) = &head.message {
-        add(&mut line, format_args!(",\"message\":{message}"));
+        add(line, format_args!(",\"message\":{message}"));
     }
     for (name, value) in &fields.0 {
         // A field must not take the place of what every line has.
         let taken = matches!(*name, "timestamp" | "level" | "target");
         let name = Value::from(if taken { format!("{name}_") } else { (*name).to_owned() });
-        add(&mut line, format_args!(",{name}:{value}"));
+        add(line, format_args!(",{name}:{value}"));
     }
-    add(&mut line, format_args!(",\"target\":{}}}\n", Value::from(head.target)));
-    line
+    add(line, format_args!(",\"target\":{}}}\n", Value::from(head.target)));
 }
 
-fn text_line(head: &Head<'_>, fields: &Fields, colours: bool) -> String {
+fn text_line(line: &mut String, head: &Head<'_>, fields: &Fields, colours: bool) {
     let (before, after) = if colours { (colour(head.level), "\u{1b}[0m") } else { ("", "") };
-    let mut line = format!("{:.3} {before}{:<5}{after} {}", head.time, head.level.as_str(), bare(&head.name));
+    let (time, level, name) = (head.time, head.level.as_str(), bare(&head.name));
+    add(line, format_args!("{time:.3} {before}{level:<5}{after} {name}"));
     if let Some(message) = &head.message {
         // Escaped as JSON does it: a message must not forge a second line.
         let quoted = message.to_string();
         let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(&quoted);
-        add(&mut line, format_args!(" {}", inner.replace("\\\"", "\"")));
+        add(line, format_args!(" {}", inner.replace("\\\"", "\"")));
     }
     for (name, value) in &fields.0 {
-        add(&mut line, format_args!(" {name}={}", bare(value)));
+        add(line, format_args!(" {name}={}", bare(value)));
     }
     line.push('\n');
-    line
 }
 
 fn colour(level: Level) -> &'static str {

@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod http;
+pub mod journal;
 pub mod logs;
 pub mod metrics;
 pub mod systemd;

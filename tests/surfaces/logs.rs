@@ -1,6 +1,11 @@
 //! Logs of a real run: JSON lines, and nothing in them that is nobody's business.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
 use outboxd::sandbox::{PostgresOptions, Redis, RedisOptions, Sandbox};
 
@@ -54,4 +59,44 @@ async fn every_line_is_json_and_no_line_shows_a_password_or_a_payload() {
         assert!(shown.is_empty(), "{shown:#?}");
     }
     assert!(logs[1].contains("database.url") && logs[2].contains("redis.default"), "{} {}", logs[1], logs[2]);
+}
+
+/// The first line of a relay that writes to a socket and cannot reach its database, and the line that says so.
+/// `JOURNAL_STREAM` names that socket, or another one.
+fn lines_to_a_socket(format: &str, is_the_journal: bool) -> [String; 2] {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(SOON)).unwrap();
+    let stderr = OwnedFd::from(theirs);
+    let named = File::from(stderr.try_clone().unwrap()).metadata().unwrap();
+    let inode = if is_the_journal { named.ino() } else { named.ino() + 1 };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outboxd"));
+    command.arg("run").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    let mut relay = command
+        .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing")
+        .env("REDIS_URL", "redis://127.0.0.1:1")
+        .env("OUTBOXD_HTTP__LISTEN", "127.0.0.1:0")
+        .env("OUTBOXD_LOG__FORMAT", format)
+        .env("JOURNAL_STREAM", format!("{}:{inode}", named.dev()))
+        .spawn()
+        .unwrap();
+    drop(command);
+    let mut lines = BufReader::new(ours).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let down = lines.find(|line| line.contains("postgres.down")).unwrap();
+    relay.kill().unwrap();
+    relay.wait().unwrap();
+    [first, down]
+}
+
+#[test]
+fn under_systemd_a_line_tells_the_journal_its_level() {
+    for format in ["text", "json"] {
+        let [first, down] = lines_to_a_socket(format, true);
+        assert!(first.starts_with("<6>") && first.contains("relay.starting"), "{first}");
+        assert!(down.starts_with("<4>"), "{down}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&down[3..]).is_ok(), format == "json", "{down}");
+    }
+    // Started by a unit, but with its output elsewhere.
+    let [first, down] = lines_to_a_socket("text", false);
+    assert!(!first.starts_with('<') && !down.starts_with('<'), "{first}\n{down}");
 }

@@ -2,13 +2,20 @@
 
 mod http;
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use outboxd::config::{LogFormat, LogSettings};
+use outboxd::telemetry::journal::is_journal;
+use outboxd::telemetry::logs::{self, Output};
 use outboxd::telemetry::metrics::QueueState;
-use outboxd::telemetry::{Logs, Metrics, logs};
+use outboxd::telemetry::{Logs, Metrics};
 use serde_json::Value;
 
 #[test]
@@ -150,11 +157,11 @@ impl Write for Sink {
 }
 
 /// Logs by `work` under these settings and gives the lines.
-fn logged(level: &str, format: LogFormat, terminal: bool, work: impl FnOnce(&Logs)) -> Vec<String> {
+fn logged(level: &str, format: LogFormat, output: Output, work: impl FnOnce(&Logs)) -> Vec<String> {
     let sink = Sink::default();
     let settings = LogSettings { level: level.parse().unwrap(), format };
     let into = sink.clone();
-    let (subscriber, handle) = logs::subscriber(&settings, terminal, move || into.clone());
+    let (subscriber, handle) = logs::subscriber(&settings, output, move || into.clone());
     tracing::subscriber::with_default(subscriber, || work(&handle));
     let bytes = sink.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
@@ -162,7 +169,7 @@ fn logged(level: &str, format: LogFormat, terminal: bool, work: impl FnOnce(&Log
 
 #[test]
 fn a_line_for_machines_is_one_json_object_with_the_event_before_its_fields() {
-    let lines = logged("info", LogFormat::Auto, false, |_| {
+    let lines = logged("info", LogFormat::Auto, Output::Plain, |_| {
         let span = tracing::info_span!("queue", queue = "mail", rows = 1);
         let _inside = span.enter();
         tracing::info!(event = "queue.published", rows = 500_u64, late = true, share = 0.5, "published\na \"batch\"");
@@ -187,7 +194,7 @@ fn a_line_for_people_is_one_line_and_colours_need_a_terminal() {
     let work = |_: &Logs| {
         tracing::error!(event = "queue.stopped", queue = "mail", why = "two words", "stopped\nby \"someone\"");
     };
-    let lines = logged("info", LogFormat::Text, false, work);
+    let lines = logged("info", LogFormat::Text, Output::Plain, work);
     assert_eq!(lines.len(), 1);
     assert!(
         lines[0].ends_with("Z ERROR queue.stopped stopped\\nby \"someone\" queue=mail why=\"two words\""),
@@ -195,14 +202,50 @@ fn a_line_for_people_is_one_line_and_colours_need_a_terminal() {
         lines[0]
     );
     assert!(!lines[0].contains('\u{1b}'));
-    assert!(serde_json::from_str::<Value>(&logged("info", LogFormat::Json, true, work)[0]).is_ok());
-    assert!(logged("info", LogFormat::Auto, true, work)[0].contains("ERROR"));
+    assert!(serde_json::from_str::<Value>(&logged("info", LogFormat::Json, Output::Terminal, work)[0]).is_ok());
+    assert!(logged("info", LogFormat::Auto, Output::Terminal, work)[0].contains("ERROR"));
+}
+
+#[test]
+fn lines_for_the_journal_begin_with_their_priority_and_are_else_what_they_are() {
+    let work = |_: &Logs| {
+        tracing::error!(event = "a");
+        tracing::warn!(event = "b");
+        tracing::info!(event = "c");
+        tracing::debug!(event = "d");
+        tracing::trace!(event = "e");
+    };
+    for (format, text) in [(LogFormat::Auto, false), (LogFormat::Json, false), (LogFormat::Text, true)] {
+        let lines = logged("trace", format, Output::Journal, work);
+        let begin: Vec<_> = lines.iter().map(|line| &line[..3]).collect();
+        assert_eq!(begin, ["<3>", "<4>", "<6>", "<7>", "<7>"]);
+        for line in lines {
+            assert_eq!(serde_json::from_str::<Value>(&line[3..]).is_err(), text, "{line}");
+            assert!(!line.contains('\u{1b}'), "{line}");
+        }
+    }
+}
+
+#[test]
+fn only_the_very_stream_that_systemd_names_is_the_journal() {
+    let (ours, other) = UnixStream::pair().unwrap();
+    let (ours, other) = (OwnedFd::from(ours), OwnedFd::from(other));
+    let named = |fd: &OwnedFd| {
+        let found = File::from(fd.try_clone().unwrap()).metadata().unwrap();
+        OsString::from(format!("{}:{}", found.dev(), found.ino()))
+    };
+    assert!(is_journal(Some(&named(&ours)), &ours));
+    assert!(!is_journal(Some(&named(&other)), &ours));
+    assert!(!is_journal(None, &ours));
+    for wrong in ["", "8", "8:", ":9", "x:y", "1:2:3"] {
+        assert!(!is_journal(Some(wrong.as_ref()), &ours), "{wrong}");
+    }
 }
 
 #[test]
 fn the_level_changes_while_running_and_modules_may_differ() {
     let at = |level: &str| LogSettings { level: level.parse().unwrap(), ..LogSettings::default() };
-    let lines = logged("warn,outboxd::relay=debug", LogFormat::Json, false, |handle| {
+    let lines = logged("warn,outboxd::relay=debug", LogFormat::Json, Output::Plain, |handle| {
         tracing::info!(event = "a");
         tracing::debug!(target: "outboxd::relay::plan", event = "b");
         handle.set_level(&at("debug"));
