@@ -4,6 +4,22 @@
 
 use std::fmt;
 
+/// All classes of faults: of Redis, of Postgres, of both and of the network, of the relay, of messages, of the start.
+#[rustfmt::skip]
+pub const CLASSES: [&str; 69] = [
+    "ask", "busy", "clusterdown", "crossslot", "db_index", "denied", "key", "loading", "masterdown", "maxclients",
+    "misconf", "moved", "no_eval", "no_group", "no_key", "noauth", "noperm", "noreplicas", "noscript", "oom",
+    "readonly", "sentinel", "server_error", "tryagain", "unknown_command", "wrongpass", "wrongtype",
+    "auth", "canceled", "database_missing", "deadlock", "lock_timeout", "permission", "pooler", "postgres_closed",
+    "postgres_identity", "postgres_ledger", "read_only", "resources", "schema", "serialization", "shutting_down",
+    "starting_up", "statement", "too_many_connections", "transaction_state",
+    "closed", "connect", "connection", "dns", "io", "protocol", "refused", "reset", "timeout", "tls",
+    "config", "contended", "internal", "marker_doubt", "marker_foreign", "marker_gap", "marker_missing", "stopping",
+    "unused",
+    "malformed", "too_large",
+    "http_listen", "signals",
+];
+
 /// What the relay does about a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -31,7 +47,7 @@ pub enum Origin {
 pub struct Reason {
     /// Whose failure it was.
     pub origin: Origin,
-    /// From a closed set, lower case with underscores (`loading`, `wrongtype`, `timeout`): a metric's label.
+    /// One of [`CLASSES`]: a metric's label.
     pub class: &'static str,
     /// The cause, the setting and the next step; never a payload or a credential.
     pub message: String,

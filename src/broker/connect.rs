@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value};
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisError, Value,
+};
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,11 +25,13 @@ use super::faults;
 use super::greet::{Greeting, greet};
 use super::sentinel::Sentinels;
 use super::tls::{TlsSettings, server_name};
+use super::told::Told;
 use crate::fault::Fault;
+use crate::telemetry::Metrics;
 
 /// A Redis server as the configuration names it. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Target(Arc<Inner>);
+pub struct Target(Arc<Inner>, Told);
 
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -93,17 +97,20 @@ impl Target {
         if db < 0 {
             return Err(wrong("the database must not be negative"));
         }
-        Ok(Self(Arc::new(Inner {
-            place: format!("redis.{name} at {}", describe(&address, db)).into(),
-            username: settings.username().map(str::to_owned),
-            password: settings.password().map(SecretString::from),
-            tls_config: OnceCell::new(),
-            address,
-            db,
-            tls,
-            connect_timeout,
-            response_timeout,
-        })))
+        Ok(Self(
+            Arc::new(Inner {
+                place: format!("redis.{name} at {}", describe(&address, db)).into(),
+                username: settings.username().map(str::to_owned),
+                password: settings.password().map(SecretString::from),
+                tls_config: OnceCell::new(),
+                address,
+                db,
+                tls,
+                connect_timeout,
+                response_timeout,
+            }),
+            Told::default(),
+        ))
     }
 
     /// The same target, whose host is the name of a primary that these sentinels (host and port) know. The error is a
@@ -117,17 +124,26 @@ impl Target {
         };
         let target = inner.place.split(" at ").next().unwrap_or_default();
         let address = Address::Sentinel(Sentinels { name: name.clone(), addresses, password });
-        Ok(Self(Arc::new(Inner {
-            place: format!("{target} at {}", describe(&address, inner.db)).into(),
-            address,
-            db: inner.db,
-            username: inner.username.clone(),
-            password: inner.password.clone(),
-            tls: inner.tls.clone(),
-            tls_config: OnceCell::new(),
-            connect_timeout: inner.connect_timeout,
-            response_timeout: inner.response_timeout,
-        })))
+        Ok(Self(
+            Arc::new(Inner {
+                place: format!("{target} at {}", describe(&address, inner.db)).into(),
+                address,
+                db: inner.db,
+                username: inner.username.clone(),
+                password: inner.password.clone(),
+                tls: inner.tls.clone(),
+                tls_config: OnceCell::new(),
+                connect_timeout: inner.connect_timeout,
+                response_timeout: inner.response_timeout,
+            }),
+            self.1,
+        ))
+    }
+
+    /// The same target, whose connections and failures are counted under that name.
+    #[must_use]
+    pub fn counted(self, name: &str, metrics: Arc<Metrics>) -> Self {
+        Self(self.0, Told::new(name, metrics))
     }
 
     /// Server and database without credentials, such as `broker:6379/1` or `unix:/run/redis.sock/0`: with a queue's key
@@ -141,6 +157,12 @@ impl Target {
     /// [`Fault::Retry`] if the server cannot be reached or is not ready, [`Fault::Halt`] if it refuses the user, the
     /// password or the database.
     pub async fn connect(&self) -> Result<Link, Fault> {
+        let mut link = self.1.connected(self.reach().await)?;
+        link.told = self.1.clone();
+        Ok(link)
+    }
+
+    async fn reach(&self) -> Result<Link, Fault> {
         let inner = &*self.0;
         let late = |bound: Duration, what: &str, setting: &str| {
             Fault::retry("connect", format!("{} {what} within {bound:?} (`{setting}`)", inner.place))
@@ -164,7 +186,7 @@ pub(super) async fn link(stream: Box<dyn Stream>, response: Duration, place: Arc
     let (connection, driver) = MultiplexedConnection::new_with_config(&silent, stream, config)
         .await
         .map_err(|error| faults::fault(&place, &error))?;
-    Ok(Link { connection, driver: tokio::spawn(driver), place })
+    Ok(Link { connection, driver: tokio::spawn(driver), place, told: Told::default() })
 }
 
 fn describe(address: &Address, db: i64) -> String {
@@ -252,6 +274,7 @@ pub struct Link {
     connection: MultiplexedConnection,
     driver: JoinHandle<()>,
     place: Arc<str>,
+    told: Told,
 }
 
 impl Drop for Link {
@@ -266,18 +289,25 @@ impl Link {
         &self.place
     }
 
+    /// The fault of a command, or of all that were sent with it.
+    fn failed(&self, error: &RedisError) -> Fault {
+        let fault = faults::fault(&self.place, error);
+        self.told.failed(&fault);
+        fault
+    }
+
     /// Sends one command; every error reply, however deep inside, is a fault.
     pub(super) async fn command(&self, command: &Cmd) -> Result<Value, Fault> {
         let mut connection = self.connection.clone();
         let reply = connection.send_packed_command(command).await.and_then(Value::extract_error);
-        reply.map_err(|error| faults::fault(&self.place, &error))
+        reply.map_err(|error| self.failed(&error))
     }
 
     /// Sends commands in one write; each has its own reply or fault. Fails as a whole if the connection does.
     pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Result<Value, Fault>>, Fault> {
         let mut connection = self.connection.clone();
         let replies = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
-        let replies = replies.map_err(|error| faults::fault(&self.place, &error))?;
+        let replies = replies.map_err(|error| self.failed(&error))?;
         let each =
             replies.into_iter().map(|reply| reply.extract_error().map_err(|error| faults::fault(&self.place, &error)));
         Ok(each.collect())
@@ -293,7 +323,8 @@ impl Link {
         pipeline.cmd("EXEC");
         let mut connection = self.connection.clone();
         let fault = |error| faults::fault(&self.place, &error);
-        let mut replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(fault)?;
+        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
+        let mut replies = replies.map_err(|error| self.failed(&error))?;
         let executed = replies.pop();
         for queued in replies {
             queued.extract_error().map_err(fault)?;
@@ -315,6 +346,6 @@ impl Link {
     pub(super) async fn transaction(&self, pipeline: &mut Pipeline) -> Result<Vec<Value>, Fault> {
         let mut connection = self.connection.clone();
         let replies = pipeline.atomic().query_async::<Vec<Value>>(&mut connection).await;
-        replies.map_err(|error| faults::fault(&self.place, &error))
+        replies.map_err(|error| self.failed(&error))
     }
 }

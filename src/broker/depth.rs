@@ -20,6 +20,16 @@ const CHUNK: u64 = 100;
 /// `limit` bounds the work where a group's lag is unknown (servers before 7.0, or entries deleted ahead of the group):
 /// unread entries are then counted up to `limit` and no further.
 pub async fn depth(link: &Link, keys: &[Key], limit: u64) -> Result<u64, Fault> {
+    Ok(measure(link, keys, Some(limit)).await?.unwrap_or(limit))
+}
+
+/// [`depth`] where the server knows it: `None` if entries would have to be counted.
+pub async fn known_depth(link: &Link, keys: &[Key]) -> Result<Option<u64>, Fault> {
+    measure(link, keys, None).await
+}
+
+/// Without a `limit` nothing is counted.
+async fn measure(link: &Link, keys: &[Key], limit: Option<u64>) -> Result<Option<u64>, Fault> {
     let mut pipeline = Pipeline::new();
     for key in keys {
         match key.kind {
@@ -31,31 +41,35 @@ pub async fn depth(link: &Link, keys: &[Key], limit: u64) -> Result<u64, Fault> 
     for (key, reply) in keys.iter().zip(link.pipeline(&pipeline).await?) {
         total += match (key.kind, reply) {
             (KeyKind::List, Ok(Value::Int(length))) => u64::try_from(length).unwrap_or(0),
-            (KeyKind::Stream, Ok(Value::Array(groups))) => slowest(link, key, groups, limit).await?,
+            (KeyKind::Stream, Ok(Value::Array(groups))) => match slowest(link, key, groups, limit).await? {
+                Some(depth) => depth,
+                None => return Ok(None),
+            },
             (KeyKind::Stream, Err(fault)) if fault.reason().class == "no_key" => 0,
             (_, Err(fault)) => return Err(fault),
             (_, Ok(_)) => return Err(unexpected(link)),
         };
     }
-    Ok(total)
+    Ok(Some(total))
 }
 
 fn unexpected(link: &Link) -> Fault {
     faults::protocol(link.place(), "LLEN or XINFO GROUPS")
 }
 
-async fn slowest(link: &Link, key: &Key, groups: Vec<Value>, limit: u64) -> Result<u64, Fault> {
+async fn slowest(link: &Link, key: &Key, groups: Vec<Value>, limit: Option<u64>) -> Result<Option<u64>, Fault> {
     let mut most = 0;
     for group in groups {
         let Value::Array(fields) = group else { return Err(unexpected(link)) };
         let group = Group::read(fields).ok_or_else(|| unexpected(link))?;
-        let lag = match group.lag {
-            Some(lag) => lag,
-            None => unread(link, key, &group.last_delivered, limit).await?,
+        let lag = match (group.lag, limit) {
+            (Some(lag), _) => lag,
+            (None, Some(limit)) => unread(link, key, &group.last_delivered, limit).await?,
+            (None, None) => return Ok(None),
         };
         most = most.max(lag + group.pending);
     }
-    Ok(most)
+    Ok(Some(most))
 }
 
 struct Group {

@@ -29,9 +29,10 @@ mod scripts;
 mod sentinel;
 mod snapshot;
 mod tls;
+mod told;
 
 pub use connect::{Link, Target};
-pub use depth::depth;
+pub use depth::{depth, known_depth};
 pub use faults::nothing_applied;
 pub use info::{Incarnation, Role, Server};
 pub use inspect::{Inspection, inspect};

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::{connect, load, say};
 use crate::config::{Config, Sources};
 use crate::fault::Fault;
-use crate::pg::{Connector, Database, Outbox, migrate};
+use crate::pg::{Answered, Connector, Database, Outbox, migrate};
 use crate::relay::{self, Parts};
 use crate::telemetry::{Health, Logs, Metrics, Server, systemd};
 
@@ -87,8 +87,7 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> 
     if let Some(address) = server.address() {
         tracing::info!(event = "http.listening", %address);
     }
-    let counted = metrics.clone();
-    let database = connect::database(&config)?.on_statement(Arc::new(move |name| counted.statement(name)));
+    let database = watched(connect::database(&config)?, &metrics);
     let ready = prepare(args, &config, &database, &health, &stop).await?;
     let outcome = if ready {
         let listen = connect::listener(&config)?;
@@ -111,6 +110,16 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> 
     server.stopped().await;
     supervised.abort();
     outcome
+}
+
+/// Has every statement counted and timed.
+fn watched(database: Database, metrics: &Arc<Metrics>) -> Database {
+    let (sent, answered) = (Arc::clone(metrics), Arc::clone(metrics));
+    let told = move |answer: Answered| {
+        answered.statement_answered(answer.name, answer.took, answer.failed);
+        answer.waited.into_iter().for_each(|waited| answered.pool_waited(waited));
+    };
+    database.on_statement(Arc::new(move |name| sent.statement(name))).on_answer(Arc::new(told))
 }
 
 /// Waits for Postgres, applies or checks the schema; `false` if the relay was told to stop meanwhile.

@@ -31,5 +31,5 @@ pub use listen::{Delivery, Event, Listener};
 pub use losses::{Boundary, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};
 pub use messages::{BatchRows, Header};
 pub use outbox::{Outbox, Session as WorkSession};
-pub use pool::{Database, PoolSettings};
+pub use pool::{Answered, Database, PoolSettings};
 pub use session::{Param, Session};

@@ -51,8 +51,7 @@ impl Outbox {
             [(&ask.rows, Type::BOOL), (&ask.discover, Type::BOOL), (&ask.keep, Type::BOOL), (&ask.bell, Type::INT8)];
         let rows = match session {
             Session::Listening(listener) => {
-                self.database.sends("work");
-                listener.statement("work", &self.sql.work, &params).await?
+                self.database.aside("work", listener.statement("work", &self.sql.work, &params)).await?
             }
             Session::Pooled => self.database.statement("work", &self.sql.work, &params).await?,
         };
@@ -84,8 +83,8 @@ impl Outbox {
 
     /// Says on the listening session that the relay is there, for as long as that session lasts.
     pub async fn sign_in(&self, listener: &Listener, relay: &str) -> Result<(), Fault> {
-        self.database.sends("sign_in");
-        listener.statement("sign_in", &self.sql.sign_in, &[(&relay, Type::TEXT)]).await?;
+        let params: [Param<'_>; 1] = [(&relay, Type::TEXT)];
+        self.database.aside("sign_in", listener.statement("sign_in", &self.sql.sign_in, &params)).await?;
         Ok(())
     }
 
@@ -197,8 +196,8 @@ impl Outbox {
 
     /// Whether a transaction is open that may have inserted while the bell said "awake".
     pub async fn bell_waits(&self, listener: &Listener) -> Result<bool, Fault> {
-        self.database.sends("bell_waits");
-        let rows = listener.statement("bell_waits", &self.sql.bell_waits, &[]).await?;
+        let rows =
+            self.database.aside("bell_waits", listener.statement("bell_waits", &self.sql.bell_waits, &[])).await?;
         Ok(one(&rows, "bell_waits")?.get(0))
     }
 
@@ -258,6 +257,17 @@ impl Outbox {
         let params: [Param<'_>; 2] = [(&min_age.as_secs_f64(), Type::FLOAT8), (&size, Type::INT8)];
         let rows = self.database.transaction("rotate", &self.sql.rotate, &params).await?;
         Ok(one(&rows, "rotate")?.get(0))
+    }
+
+    /// How large the log is on disk, its indexes included.
+    pub async fn log_bytes(&self) -> Result<i64, Fault> {
+        let rows = self.database.statement("log_bytes", &self.sql.log_bytes, &[]).await?;
+        Ok(one(&rows, "log_bytes")?.get(0))
+    }
+
+    /// Sessions of the pool, and those of them that are idle.
+    pub fn sessions(&self) -> (usize, usize) {
+        self.database.sessions()
     }
 
     /// The sealed segments that hold rows, oldest first.

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
     ClientWrapper, Connect, Hook, HookError, Manager, ManagerConfig, Metrics, Pool, PoolConfig, PoolError, QueueMode,
@@ -48,6 +48,22 @@ impl Default for PoolSettings {
 /// Called with the name of each statement as it is sent.
 pub type OnStatement = Arc<dyn Fn(&'static str) + Send + Sync>;
 
+/// What became of a statement.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// The name of its query.
+    pub name: &'static str,
+    /// How long it waited for a session of the pool, connecting included; `None`: it has a session of its own.
+    pub waited: Option<Duration>,
+    /// From sending it to its answer or failure; `None`: it was never sent, for want of a session.
+    pub took: Option<Duration>,
+    /// Whether it was refused, or its answer did not come.
+    pub failed: bool,
+}
+
+/// Called with what became of each statement.
+pub type OnAnswer = Arc<dyn Fn(Answered) + Send + Sync>;
+
 /// The database. Cheap to clone; all clones share the pool.
 #[derive(Clone)]
 pub struct Database {
@@ -57,6 +73,7 @@ pub struct Database {
     wait_timeout: Duration,
     lost: Arc<AtomicU64>,
     on_statement: OnStatement,
+    on_answer: OnAnswer,
 }
 
 impl fmt::Debug for Database {
@@ -87,13 +104,21 @@ impl Database {
             .build()
             .map_err(|e| Fault::halt("internal", format!("the pool: {e}")))?;
         let (statement_timeout, wait_timeout) = (settings.statement_timeout, settings.wait_timeout);
-        Ok(Self { pool, connector, statement_timeout, wait_timeout, lost, on_statement: Arc::new(|_| {}) })
+        let (on_statement, on_answer): (OnStatement, OnAnswer) = (Arc::new(|_| {}), Arc::new(|_| {}));
+        Ok(Self { pool, connector, statement_timeout, wait_timeout, lost, on_statement, on_answer })
     }
 
     /// Has `hook` called with the name of every statement, for a metric. It must not block.
     #[must_use]
     pub fn on_statement(self, hook: OnStatement) -> Self {
         Self { on_statement: hook, ..self }
+    }
+
+    /// Has `hook` called with what became of every statement, for metrics. It must not block. A statement that its
+    /// caller gave up is not told.
+    #[must_use]
+    pub fn on_answer(self, hook: OnAnswer) -> Self {
+        Self { on_answer: hook, ..self }
     }
 
     /// Runs one statement in a transaction of its own.
@@ -109,9 +134,8 @@ impl Database {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, PgFault> {
-        let held = self.hold().await?;
-        (self.on_statement)(name);
-        held.session()?.statement(name, sql, params, limit).await
+        let (held, waited) = self.held(name).await?;
+        self.tell(name, Some(waited), held.session()?.statement(name, sql, params, limit)).await
     }
 
     /// Runs one statement in an explicit READ COMMITTED transaction, in one round trip.
@@ -129,14 +153,41 @@ impl Database {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, PgFault> {
-        let held = self.hold().await?;
-        (self.on_statement)(name);
-        held.session()?.transaction(name, sql, params, limit).await
+        let (held, waited) = self.held(name).await?;
+        self.tell(name, Some(waited), held.session()?.transaction(name, sql, params, limit)).await
     }
 
-    /// Counts a statement that this outbox sends on a session of its own, the one that listens.
-    pub(super) fn sends(&self, name: &'static str) {
+    /// Tells of a statement that this outbox sends on a session of its own, the one that listens.
+    pub(super) async fn aside<T>(
+        &self,
+        name: &'static str,
+        sending: impl Future<Output = Result<T, PgFault>>,
+    ) -> Result<T, PgFault> {
+        self.tell(name, None, sending).await
+    }
+
+    async fn tell<T>(
+        &self,
+        name: &'static str,
+        waited: Option<Duration>,
+        sending: impl Future<Output = Result<T, PgFault>>,
+    ) -> Result<T, PgFault> {
         (self.on_statement)(name);
+        let sent = Instant::now();
+        let answer = sending.await;
+        (self.on_answer)(Answered { name, waited, took: Some(sent.elapsed()), failed: answer.is_err() });
+        answer
+    }
+
+    /// A session for a statement, and how long that took.
+    async fn held(&self, name: &'static str) -> Result<(Held, Duration), PgFault> {
+        let asked = Instant::now();
+        let held = self.hold().await;
+        let waited = asked.elapsed();
+        if held.is_err() {
+            (self.on_answer)(Answered { name, waited: Some(waited), took: None, failed: true });
+        }
+        Ok((held?, waited))
     }
 
     /// How to reach the same database outside the pool.

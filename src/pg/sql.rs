@@ -37,6 +37,7 @@ queries! {
     identity = "identity",
     incidents = "incidents",
     known = "known",
+    log_bytes = "log_bytes",
     mark = "mark",
     open = "open",
     pause = "pause",

@@ -310,6 +310,7 @@ impl<'a> Forward<'a> {
         failpoint::hit("plan.before");
         let plan = shared.outbox.plan(ask).await?;
         let took = asked.elapsed();
+        shared.metrics.planned(took);
         failpoint::hit("plan.committed");
         let outcome = match plan {
             Plan::Batch { rows, more } => {

@@ -1,8 +1,9 @@
 //! Numbers that must be asked for: what is pending, how old, how many are held and dead.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 use super::shared::Shared;
 use crate::fault::Fault;
 use crate::pg::QueueGauge;
+use crate::telemetry::health::BEAT_LIMIT;
 
 /// How often. A number is as old as this at the most; an idle relay asks for little.
 const EVERY: Duration = Duration::from_secs(5);
@@ -17,17 +19,43 @@ const EVERY: Duration = Duration::from_secs(5);
 /// What `/api/v1/status` shows.
 pub(crate) type Status = serde_json::Value;
 
-/// Runs until the relay stops.
+/// Runs until the relay stops. An outage is said by the wake loop and by `outboxd_postgres_up`. Once questions have gone
+/// without an answer for as long as a loop may be silent, or as the relay stays ready, the numbers are told no more.
 pub(crate) async fn run(shared: Arc<Shared>, status: watch::Sender<Status>) {
+    let mut unanswered = None;
     while !shared.stop.is_cancelled() {
-        // An outage is said by the wake loop and by `outboxd_postgres_up`; until it is over, the metrics stand as they were.
-        let gauged = shared.outbox.gauge().await;
+        let limit = BEAT_LIMIT.min(shared.config().http.ready_grace.get());
+        let deadline = *unanswered.get_or_insert_with(Instant::now) + limit;
+        let gauged = ask(&shared, deadline).await;
+        if gauged.is_ok() {
+            unanswered = None;
+            shared.metrics.database_read();
+        }
+        let (size, idle) = shared.outbox.sessions();
+        shared.metrics.pool_connections(size, idle);
         publish(&shared, gauged.as_deref(), &status);
+        // After a failure the numbers may be too old before the next question is due.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let pause = if unanswered.is_none() || left.is_zero() { EVERY } else { left.min(EVERY) };
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
+            () = shared.back.notified() => {}
             () = shared.stop.cancelled() => return,
         }
     }
+}
+
+/// The numbers; those that were told are withdrawn if the answer is not there at the deadline.
+async fn ask(shared: &Shared, deadline: Instant) -> Result<Vec<QueueGauge>, Fault> {
+    let mut asking = pin!(shared.outbox.gauge());
+    let Ok(answer) = tokio::time::timeout_at(deadline.into(), &mut asking).await else {
+        shared.metrics.database_silent();
+        return asking.await;
+    };
+    if answer.is_err() && Instant::now() >= deadline {
+        shared.metrics.database_silent();
+    }
+    answer
 }
 
 fn publish(shared: &Shared, gauged: Result<&[QueueGauge], &Fault>, status: &watch::Sender<Status>) {

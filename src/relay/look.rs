@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::hint::Hint;
@@ -24,6 +26,16 @@ pub(crate) struct Looks {
     pub(crate) hints: Arc<Hints>,
 }
 
+/// How often the depth of the queues that this relay holds is read beside a look.
+const DEPTHS: Duration = Duration::from_secs(5);
+
+/// A target's connection.
+struct Line {
+    link: Link,
+    /// When the depths were last read over it.
+    depths: Option<Instant>,
+}
+
 /// One queue in a look.
 struct Subject {
     queue: String,
@@ -37,9 +49,10 @@ impl Looks {
     /// Runs until the relay stops.
     pub(crate) async fn run(self) {
         let this = Arc::new(self);
-        let mut links: HashMap<String, Link> = HashMap::new();
+        let mut lines: HashMap<String, Line> = HashMap::new();
         let mut under_way: HashSet<String> = HashSet::new();
-        let mut looks: JoinSet<(String, Option<Link>)> = JoinSet::new();
+        let mut told: HashSet<String> = HashSet::new();
+        let mut looks: JoinSet<(String, Option<Line>)> = JoinSet::new();
         loop {
             let pause = this.shared.config().relay.idle_look.get();
             tokio::select! {
@@ -47,17 +60,28 @@ impl Looks {
                 () = this.shared.stop.cancelled() => return,
             }
             while let Some(looked) = looks.try_join_next() {
-                let Ok((target, link)) = looked else { continue };
+                let Ok((target, line)) = looked else { continue };
                 under_way.remove(&target);
-                links.extend(link.map(|link| (target, link)));
+                lines.extend(line.map(|line| (target, line)));
             }
+            let targets = this.subjects();
+            // One that no queue uses any more is looked at no more: what was said of it last would stand for ever.
+            told.retain(|target| {
+                let unused = !targets.contains_key(target) && !under_way.contains(target);
+                if unused {
+                    lines.remove(target);
+                    this.shared.metrics.target_unused(target);
+                }
+                !unused
+            });
             // Each target by itself: one that does not answer must not delay the next look at another.
-            for (target, subjects) in this.subjects() {
+            for (target, subjects) in targets {
+                told.insert(target.clone());
                 if under_way.insert(target.clone()) {
-                    let (this, link) = (Arc::clone(&this), links.remove(&target));
+                    let (this, line) = (Arc::clone(&this), lines.remove(&target));
                     looks.spawn(async move {
-                        let link = this.look(&target, link, &subjects).await;
-                        (target, link)
+                        let line = this.look(&target, line, &subjects).await;
+                        (target, line)
                     });
                 }
             }
@@ -77,28 +101,53 @@ impl Looks {
     }
 
     /// Looks at one target; the connection, if it still works.
-    async fn look(&self, target: &str, link: Option<Link>, subjects: &[Subject]) -> Option<Link> {
-        let result = self.try_look(link, subjects).await;
+    async fn look(&self, target: &str, line: Option<Line>, subjects: &[Subject]) -> Option<Line> {
+        let result = self.try_look(line, subjects).await;
         match result {
-            Ok(link) => {
+            Ok(mut line) => {
                 self.shared.targets.answered(target, &self.shared.metrics);
-                Some(link)
+                self.shared.metrics.looked(target);
+                self.tell_depths(&mut line, subjects).await;
+                Some(line)
             }
             Err(fault) => {
+                // What it held is not known while it does not answer.
+                subjects.iter().for_each(|subject| self.shared.metrics.queue_depth_unknown(&subject.queue));
                 self.shared.targets.failed(target, &fault, &self.shared.metrics);
                 None
             }
         }
     }
 
-    async fn try_look(&self, link: Option<Link>, subjects: &[Subject]) -> Result<Link, Fault> {
+    /// Tells the depth of every queue that this relay holds, and of no other: its holder knows better.
+    async fn tell_depths(&self, line: &mut Line, subjects: &[Subject]) {
+        let (held, others): (Vec<_>, Vec<_>) = subjects.iter().partition(|subject| subject.held.is_some());
+        others.iter().for_each(|subject| self.shared.metrics.queue_depth_unknown(&subject.queue));
+        if line.depths.is_some_and(|read| read.elapsed() < DEPTHS) {
+            return;
+        }
+        line.depths = Some(Instant::now());
+        let link = &line.link;
+        let depths = held.iter().map(|subject| broker::known_depth(link, subject.route.format.keys()));
+        for (subject, depth) in held.iter().zip(join_all(depths).await) {
+            match depth {
+                Ok(Some(depth)) => self.shared.metrics.queue_depth(&subject.queue, depth),
+                // What the publications say goes on counting.
+                Ok(None) => {}
+                // Its lane finds out what is wrong, if it is the queue's affair; the next look, if it is the server's.
+                Err(_) => self.shared.metrics.queue_depth_unknown(&subject.queue),
+            }
+        }
+    }
+
+    async fn try_look(&self, line: Option<Line>, subjects: &[Subject]) -> Result<Line, Fault> {
         let Some(first) = subjects.first() else { return Err(Fault::retry("unused", "no queue goes there")) };
-        let link = match link {
-            Some(link) => link,
-            None => of_redis(first.route.target.connect().await)?,
+        let line = match line {
+            Some(line) => line,
+            None => Line { link: of_redis(first.route.target.connect().await)?, depths: None },
         };
         let spots: Vec<_> = subjects.iter().map(|subject| subject.route.spot()).collect();
-        let look = of_redis(broker::look(&link, &spots).await)?;
+        let look = of_redis(broker::look(&line.link, &spots).await)?;
         let mut unsaid = None;
         let incarnation = look.server.incarnation.to_string();
         let target = &first.route.settings.redis;
@@ -116,7 +165,7 @@ impl Looks {
         if let Some(fault) = unsaid {
             return Err(fault);
         }
-        Ok(link)
+        Ok(line)
     }
 
     fn judge(&self, subject: &Subject, marker: Option<Marker>, incarnation: &str) {

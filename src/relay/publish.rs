@@ -1,6 +1,6 @@
 //! One batch into Redis: the rejected rows aside, the messages and the marker in one script.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -45,7 +45,9 @@ pub(crate) async fn publish(
         }
     }
     failpoint::hit("publish.before");
+    let sent = Instant::now();
     let published = append(route, link, at, parcel).await?;
+    shared.metrics.batch_published(parcel.bytes, sent.elapsed());
     failpoint::hit("publish.after");
     count(shared, queue, parcel);
     tracing::debug!(

@@ -65,7 +65,7 @@ fn streams(shared: &Shared) -> BTreeMap<String, String> {
 async fn drain(shared: &Shared, target: &str, link: Option<Link>, key: &[u8]) -> Result<Link, Fault> {
     let link = match link {
         Some(link) => link,
-        None => of_redis(shared.targets.get(target, &shared.config())?.connect().await)?,
+        None => of_redis(shared.targets.get(target, &shared.config(), &shared.metrics)?.connect().await)?,
     };
     loop {
         let found = of_redis(receipts::read(&link, key, SLICE).await)?;

@@ -33,10 +33,14 @@ async fn turn(shared: &Shared, full: &mut bool) -> Result<(), Fault> {
     let sealed = shared.outbox.truncatable().await?;
     // The current and the previous one are never emptied.
     shared.metrics.segments_in_use(sealed.len() + 2);
+    shared.metrics.log_bytes(shared.outbox.log_bytes().await?);
     for segment in sealed {
         match shared.outbox.truncate(segment, min, max).await {
             Ok(outcome) if outcome == "needed" => {}
-            Ok(outcome) => tracing::info!(event = "segment.emptied", segment, outcome),
+            Ok(outcome) => {
+                shared.metrics.segment_emptied();
+                tracing::info!(event = "segment.emptied", segment, outcome);
+            }
             // Somebody has the segment open: a producer that chose it long ago, or a dump.
             Err(fault) if fault.reason().class == "lock_timeout" => {
                 tracing::debug!(event = "segment.locked", segment);
@@ -57,6 +61,6 @@ async fn turn(shared: &Shared, full: &mut bool) -> Result<(), Fault> {
     if moved.as_deref() == Some("moved") {
         tracing::info!(event = "segment.moved");
     }
-    shared.outbox.trim(min, max, SLICE).await?;
+    shared.metrics.trimmed(shared.outbox.trim(min, max, SLICE).await?);
     Ok(())
 }

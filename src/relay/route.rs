@@ -30,7 +30,7 @@ impl Route {
     pub(crate) fn new(shared: &Shared, queue: &str) -> Result<Self, Fault> {
         let config = shared.config();
         let settings = config.queue(queue);
-        let target = shared.targets.get(&settings.redis, &config)?;
+        let target = shared.targets.get(&settings.redis, &config, &shared.metrics)?;
         let format = Format::new(&settings.spec(), queue)
             .map_err(|message| Fault::halt("config", format!("queue {queue:?}: {message}")))?;
         let key = &format.keys()[0].name;

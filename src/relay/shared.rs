@@ -91,7 +91,7 @@ const REFUSES_WRITES: [&str; 4] = ["oom", "readonly", "misconf", "noreplicas"];
 
 impl Targets {
     /// The target of that name, made anew when its settings have changed.
-    pub(crate) fn get(&self, name: &str, config: &Config) -> Result<Target, Fault> {
+    pub(crate) fn get(&self, name: &str, config: &Config, metrics: &Arc<Metrics>) -> Result<Target, Fault> {
         let Some(settings) = config.redis.get(name) else {
             return Err(Fault::halt(
                 "config",
@@ -104,7 +104,7 @@ impl Targets {
         {
             return Ok(target.clone());
         }
-        let target = target(name, settings)?;
+        let target = target(name, settings)?.counted(name, Arc::clone(metrics));
         known.insert(name.to_owned(), (settings.clone(), target.clone()));
         Ok(target)
     }

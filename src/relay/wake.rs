@@ -95,6 +95,9 @@ impl Wake {
             let Err(fault) = result else { break };
             self.shared.metrics.postgres_up(false);
             self.health.postgres(false);
+            // The session that listened is gone with the error: nobody rings for this relay.
+            self.shared.metrics.listen_connected(false);
+            self.shared.metrics.doorbell_armed(false);
             let reason = fault.reason();
             // Said once; and again when what began as an outage turns out to be something that does not pass by itself.
             let news = matches!(fault, Fault::Halt(_)) && said != Some(reason.class);
@@ -103,7 +106,7 @@ impl Wake {
                 tracing::warn!(event = "postgres.down", class = reason.class, reason = %reason.message,
                     "Postgres cannot be used; the relay tries again");
             }
-            self.health.beat();
+            self.beat();
             tokio::select! {
                 () = tokio::time::sleep(pace.step()) => {}
                 () = self.shared.stop.cancelled() => {}
@@ -111,9 +114,15 @@ impl Wake {
         }
     }
 
+    fn beat(&self) {
+        self.health.beat();
+        self.shared.metrics.beat();
+    }
+
     /// From connecting to the loss of the connection.
     async fn session(&self, down: &mut bool, pace: &mut Backoff) -> Result<(), Fault> {
         let mut ears = self.listen().await?;
+        self.shared.metrics.listen_connected(ears.is_some());
         super::identity(&self.shared).await?;
         let result = self.watch(&mut ears, down, pace).await;
         if result.is_ok()
@@ -157,7 +166,7 @@ impl Wake {
             }
             let asked = Instant::now();
             let work = self.ask(ears.as_ref(), ask).await?;
-            self.health.beat();
+            self.beat();
             if std::mem::replace(down, false) {
                 tracing::info!(event = "postgres.up", "Postgres can be used again");
                 self.shared.back.notify_waiters();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// A loop that has not beaten for this long hangs.
-const BEAT_LIMIT: Duration = Duration::from_secs(15);
+pub(crate) const BEAT_LIMIT: Duration = Duration::from_secs(15);
 /// For this long a relay without Postgres stays ready unless told otherwise: a fail-over is no reason to send traffic
 /// elsewhere.
 const POSTGRES_GRACE: Duration = Duration::from_secs(30);

@@ -5,11 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::health::{Health, Verdict};
 use super::metrics::Metrics;
+use super::metrics::labels::ROUTES;
 use crate::config::HttpSettings;
 use crate::fault::Fault;
 
@@ -197,7 +199,18 @@ fn routes(surface: Surface) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .layer(from_fn_with_state(surface.clone(), counted))
         .with_state(surface)
+}
+
+/// Counts and times a request. Paths that are not served share one name, or a stranger could fill the metrics.
+async fn counted(State(surface): State<Surface>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let route = ROUTES.into_iter().find(|route| *route == path).unwrap_or("other");
+    let began = Instant::now();
+    let response = next.run(request).await;
+    surface.metrics.http_request(route, response.status().as_u16(), began.elapsed());
+    response
 }
 
 async fn livez(State(surface): State<Surface>) -> Response {

@@ -5,6 +5,7 @@ mod doctor;
 mod drain;
 mod http;
 mod logs;
+mod metrics;
 mod reload;
 mod startup;
 mod systemd;

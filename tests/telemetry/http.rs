@@ -94,6 +94,15 @@ async fn metrics_and_the_newest_status_are_served() {
     assert!(code == 200 && head.contains("content-type: application/json"));
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["queues"][0]["queue"], "mail");
     assert_eq!(site.get("/nothing").await.0, 404);
+    assert_eq!(site.get("/never/seen").await.0, 404);
+    let text = site.metrics.render();
+    for line in [
+        "outboxd_http_requests_total{code=\"200\",route=\"/metrics\"} 1",
+        "outboxd_http_requests_total{code=\"404\",route=\"other\"} 2",
+        "outboxd_http_request_duration_seconds_count{route=\"/api/v1/status\"} 1",
+    ] {
+        assert!(text.lines().any(|each| each == line), "{line}\nis not in\n{text}");
+    }
 }
 
 #[tokio::test]

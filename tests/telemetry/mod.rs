@@ -1,6 +1,7 @@
 //! Metrics and logs; the HTTP listener has a module of its own.
 
 mod http;
+mod labels;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,6 +16,7 @@ use outboxd::config::{LogFormat, LogSettings};
 use outboxd::telemetry::journal::is_journal;
 use outboxd::telemetry::logs::{self, Output};
 use outboxd::telemetry::metrics::QueueState;
+use outboxd::telemetry::metrics::labels::{INCIDENTS, SCHEDULED, SERIES_PER_QUEUE};
 use outboxd::telemetry::{Logs, Metrics};
 use serde_json::Value;
 
@@ -64,6 +66,22 @@ fn what_is_counted_shows_with_its_labels() {
     let metrics = Metrics::new();
     metrics.add_queue("mail");
     assert!(has(&metrics, "outboxd_dispatched_total{queue=\"mail\"} 0"));
+    metrics.add_target("default");
+    metrics.statement("plan");
+    metrics.statement_answered("plan", Some(Duration::from_millis(3)), true);
+    metrics.statement_answered("plan", None, true);
+    metrics.pool_waited(Duration::from_millis(30));
+    metrics.pool_connections(4, 3);
+    metrics.listen_connected(true);
+    metrics.redis_connected("default");
+    metrics.redis_failed("default", "oom");
+    metrics.looked("default");
+    metrics.http_request("/livez", 503, Duration::from_micros(10));
+    metrics.planned(Duration::from_millis(2));
+    metrics.batch_published(2000, Duration::from_millis(1));
+    metrics.log_bytes(8192);
+    metrics.segment_emptied();
+    metrics.trimmed(12);
     metrics.published("mail", 3, 900);
     metrics.dispatch_latencies("mail", [Duration::from_millis(2), Duration::from_secs(2)]);
     metrics.rejected("mail", "too_large", 1);
@@ -88,9 +106,135 @@ fn what_is_counted_shows_with_its_labels() {
         "outboxd_config_last_reload_successful 0",
         "outboxd_postgres_up 0",
         "outboxd_notifications_total 0",
+        "outboxd_statements_total{statement=\"plan\"} 1",
+        "outboxd_statement_errors_total{statement=\"plan\"} 2",
+        "outboxd_statement_duration_seconds_bucket{statement=\"plan\",le=\"0.005\"} 1",
+        "outboxd_statement_duration_seconds_count{statement=\"plan\"} 1",
+        "outboxd_pool_wait_seconds_bucket{le=\"0.1\"} 1",
+        "outboxd_pool_connections{state=\"busy\"} 1",
+        "outboxd_listen_connected 1",
+        "outboxd_redis_connects_total{target=\"default\"} 1",
+        "outboxd_redis_errors_total{class=\"oom\",target=\"default\"} 1",
+        "outboxd_redis_errors_total{class=\"timeout\",target=\"default\"} 0",
+        "outboxd_looks_total{target=\"default\"} 1",
+        "outboxd_http_requests_total{code=\"503\",route=\"/livez\"} 1",
+        "outboxd_http_request_duration_seconds_count{route=\"/livez\"} 1",
+        "outboxd_plan_duration_seconds_count 1",
+        "outboxd_publish_duration_seconds_sum 0.001",
+        "outboxd_batch_bytes_bucket{le=\"8192\"} 1",
+        "outboxd_log_bytes 8192",
+        "outboxd_segments_emptied_total 1",
+        "outboxd_trimmed_rows_total 12",
     ] {
         assert!(has(&metrics, line), "{line}\nis not in\n{}", metrics.render());
     }
+}
+
+/// Tells everything of a queue that can be told without an event.
+fn tell(metrics: &Metrics, queue: &str) {
+    metrics.pending(queue, 1, false, Duration::from_secs(1));
+    metrics.held(queue, 2);
+    metrics.dead(queue, 3);
+    metrics.paused(queue, true);
+    metrics.consumption(queue, 4, 5, Duration::from_secs(6));
+    metrics.queue_depth(queue, 7);
+    metrics.state(queue, QueueState::Open);
+}
+
+#[test]
+fn counters_of_a_queue_begin_with_zero_and_its_series_are_few() {
+    let metrics = Metrics::new();
+    metrics.add_queue("mail");
+    tell(&metrics, "mail");
+    let counters = ["incidents", "rejected", "failures", "tenures_opened", "scheduled_again", "confirms", "replayed"];
+    for counter in counters {
+        let name = format!("outboxd_{counter}_total{{");
+        let text = metrics.render();
+        let mut series = text.lines().filter(|line| line.starts_with(&name)).peekable();
+        assert!(series.peek().is_some() && series.all(|line| line.ends_with(" 0")), "{name}\n{text}");
+    }
+    let count = |text: &str| text.lines().filter(|line| line.contains("queue=\"mail\"")).count();
+    assert_eq!(count(&metrics.render()), SERIES_PER_QUEUE);
+
+    // Events of the same kinds add no series, but for the rarer classes of faults.
+    INCIDENTS.iter().for_each(|cause| metrics.incident("mail", cause));
+    assert!(has(&metrics, "outboxd_incidents_total{cause=\"missing\",queue=\"mail\"} 1"));
+    assert!(has(&metrics, "outboxd_scheduled_again_total{cause=\"evicted\",queue=\"mail\"} 0"));
+    assert_eq!(count(&metrics.render()), SERIES_PER_QUEUE + INCIDENTS.len() - SCHEDULED.len() - 1);
+}
+
+#[test]
+fn numbers_of_a_silent_database_disappear_and_come_back_with_its_answer() {
+    let metrics = Metrics::new();
+    let queues: Vec<String> = (0..202).map(|number| format!("q{number}")).collect();
+    let told = || {
+        queues.iter().for_each(|queue| tell(&metrics, queue));
+        metrics.segments_in_use(2);
+        metrics.log_bytes(1);
+        metrics.notify_queue_usage(0.1);
+    };
+    told();
+    metrics.published("q0", 1, 1);
+    let before = metrics.render();
+    metrics.database_silent();
+    let silent = metrics.render();
+    for gauge in [
+        "pending_rows",
+        "pending_rows_estimated",
+        "oldest_pending_age_seconds",
+        "held_rows",
+        "dead_rows",
+        "queue_paused",
+        "outstanding_rows",
+        "incidents_open",
+        "confirmed_age_seconds",
+        "segments_in_use",
+        "log_bytes",
+        "notify_queue_usage_ratio",
+    ] {
+        let name = format!("outboxd_{gauge}");
+        assert!(before.lines().any(|line| line.starts_with(&name)), "{name} was never there");
+        let left =
+            silent.lines().find(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")));
+        assert_eq!(left, None);
+    }
+    // What the relay knows by itself stays.
+    assert!(has(&metrics, "outboxd_dispatched_total{queue=\"q0\"} 1"));
+    assert!(has(&metrics, "outboxd_queue_depth{queue=\"_other\"} 14"));
+    told();
+    assert!(has(&metrics, "outboxd_pending_rows{queue=\"q0\"} 1"));
+    assert!(has(&metrics, "outboxd_pending_rows{queue=\"_other\"} 2"));
+}
+
+#[test]
+fn nothing_is_said_of_a_target_that_is_not_used_any_more() {
+    let metrics = Metrics::new();
+    for target in ["old", "new"] {
+        metrics.add_target(target);
+        metrics.looked(target);
+        metrics.redis_up(target, false);
+    }
+    metrics.target_unused("old");
+    let text = metrics.render();
+    let left: Vec<_> =
+        text.lines().filter(|line| line.contains("target=\"old\"") && !line.contains("_total{")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(has(&metrics, "outboxd_redis_up{target=\"new\"} 0"));
+}
+
+#[test]
+fn a_depth_that_is_not_known_is_not_told() {
+    let metrics = Metrics::new();
+    let queues: Vec<String> = (0..202).map(|number| format!("q{number}")).collect();
+    queues.iter().for_each(|queue| metrics.queue_depth(queue, 7));
+    metrics.queue_depth_unknown("q3");
+    metrics.queue_depth_unknown("q200");
+    assert!(!metrics.render().contains("queue=\"q3\""));
+    assert!(has(&metrics, "outboxd_queue_depth{queue=\"_other\"} 7"));
+    metrics.queue_depth_unknown("q201");
+    assert!(!metrics.render().contains("queue=\"_other\""));
+    metrics.queue_depth("q3", 8);
+    assert!(has(&metrics, "outboxd_queue_depth{queue=\"q3\"} 8"));
 }
 
 #[test]

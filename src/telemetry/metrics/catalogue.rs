@@ -182,7 +182,27 @@ impl QueueGauge {
         }
     }
 
+    /// Removes what is told of one queue, wherever that is.
+    pub(super) fn unset(&self, queue: &str, label: &str) {
+        self.forget(queue);
+        if label == queue {
+            // Gone already is as good.
+            let _gone = self.vec.remove_label_values(&[label]);
+        }
+    }
+
+    /// Forgets every queue: nothing is known of any.
+    pub(super) fn withdraw(&self) {
+        let mut rest = lock(&self.rest);
+        rest.clear();
+        self.vec.reset();
+    }
+
     fn fold(&self, rest: &HashMap<String, f64>) {
+        if rest.is_empty() {
+            let _gone = self.vec.remove_label_values(&[OTHER]);
+            return;
+        }
         let values = rest.values().copied();
         let value = match self.fold {
             Fold::Sum => values.sum(),

@@ -6,6 +6,7 @@ use prometheus::{HistogramVec, IntCounterVec};
 
 use super::Metrics;
 use super::catalogue::{Catalogue, Fold, QueueGauge};
+use super::labels::{CONFIRMS, SCHEDULED};
 
 pub(super) struct ConsumptionSeries {
     scheduled: IntCounterVec,
@@ -55,6 +56,26 @@ impl ConsumptionSeries {
 
     pub(super) fn gauges(&self) -> [&QueueGauge; 3] {
         [&self.outstanding, &self.open_incidents, &self.confirmed_age]
+    }
+
+    /// The counters of a queue appear with 0.
+    pub(super) fn add(&self, label: &str) {
+        for cause in SCHEDULED {
+            self.scheduled.with_label_values(&[label, cause]);
+        }
+        for result in CONFIRMS {
+            self.confirms.with_label_values(&[label, result]);
+        }
+    }
+
+    /// Rows may be scheduled again for that cause soon.
+    pub(super) fn expect(&self, label: &str, cause: &str) {
+        self.scheduled.with_label_values(&[label, cause]);
+    }
+
+    /// All that comes from the database.
+    pub(super) fn withdraw(&self) {
+        self.gauges().iter().for_each(|gauge| gauge.withdraw());
     }
 }
 

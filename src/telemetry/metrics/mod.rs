@@ -4,8 +4,10 @@
 
 mod catalogue;
 mod consumption;
+pub mod labels;
 mod queue;
 mod relay;
+mod servers;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
@@ -14,6 +16,7 @@ use catalogue::{Catalogue, QueueNames};
 use consumption::ConsumptionSeries;
 use queue::QueueSeries;
 use relay::RelaySeries;
+use servers::ServerSeries;
 
 pub use catalogue::Described;
 pub use queue::QueueState;
@@ -28,6 +31,7 @@ pub struct Metrics {
     queues: QueueSeries,
     consumption: ConsumptionSeries,
     relay: RelaySeries,
+    servers: ServerSeries,
 }
 
 impl Default for Metrics {
@@ -48,9 +52,11 @@ impl Metrics {
         let queues = QueueSeries::new(&mut catalogue)?;
         let consumption = ConsumptionSeries::new(&mut catalogue)?;
         let relay = RelaySeries::new(&mut catalogue)?;
+        let servers = ServerSeries::new(&mut catalogue)?;
         catalogue.registry.register(Box::new(ProcessCollector::for_self()))?;
-        let metrics = Self { catalogue, names: QueueNames::new(QUEUE_CAP), queues, consumption, relay };
+        let metrics = Self { catalogue, names: QueueNames::new(QUEUE_CAP), queues, consumption, relay, servers };
         metrics.relay.started();
+        metrics.servers.started();
         Ok(metrics)
     }
 

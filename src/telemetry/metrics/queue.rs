@@ -5,6 +5,8 @@ use std::time::Duration;
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 
 use super::catalogue::{Catalogue, Fold, OTHER, QueueGauge};
+use super::labels::{FAILURES, INCIDENTS, REJECTS, TENURES};
+use super::relay::now;
 use super::{Metrics, counted, value};
 
 /// From the commit-to-Redis aim of a few milliseconds to a backlog of minutes.
@@ -56,6 +58,7 @@ pub(super) struct QueueSeries {
     held: QueueGauge,
     dead: QueueGauge,
     depth: QueueGauge,
+    depth_at: QueueGauge,
     paused: QueueGauge,
     state: GaugeVec,
     dispatched: IntCounterVec,
@@ -89,6 +92,11 @@ impl QueueSeries {
             held: all.queue_gauge("outboxd_held_rows", Fold::Sum, "Rows that wait for a time.")?,
             dead: all.queue_gauge("outboxd_dead_rows", Fold::Sum, "Rows that cannot be published, or whose worker gave up.")?,
             depth: all.queue_gauge("outboxd_queue_depth", Fold::Sum, "Messages that stand in Redis.")?,
+            depth_at: all.queue_gauge(
+                "outboxd_queue_depth_timestamp_seconds",
+                Fold::Max,
+                "When Redis last said how many messages stand there, in seconds since 1970.",
+            )?,
             paused: all.queue_gauge("outboxd_queue_paused", Fold::Max, "1 while an operator has paused the queue, else 0.")?,
             state: all.gauge(
                 "outboxd_queue_state",
@@ -112,15 +120,36 @@ impl QueueSeries {
         })
     }
 
-    fn gauges(&self) -> [&QueueGauge; 7] {
-        [&self.pending, &self.estimated, &self.oldest, &self.held, &self.dead, &self.depth, &self.paused]
+    fn gauges(&self) -> [&QueueGauge; 8] {
+        let [pending, estimated, oldest, held, dead, paused] = self.from_database();
+        [pending, estimated, oldest, held, dead, paused, &self.depth, &self.depth_at]
+    }
+
+    fn from_database(&self) -> [&QueueGauge; 6] {
+        [&self.pending, &self.estimated, &self.oldest, &self.held, &self.dead, &self.paused]
+    }
+
+    /// All that comes from the database.
+    pub(super) fn withdraw(&self) {
+        self.from_database().iter().for_each(|gauge| gauge.withdraw());
     }
 }
 
 impl Metrics {
-    /// A queue was found: its counters appear with 0, so that the first event shows as an increase.
+    /// A queue was found: its counters appear with 0, so that the first event shows as an increase. Together with its
+    /// gauges these are [`SERIES_PER_QUEUE`](super::labels::SERIES_PER_QUEUE) at most.
     pub fn add_queue(&self, queue: &str) {
         let label = self.names.label(queue);
+        let by_cause: [(&IntCounterVec, &[&str]); 4] = [
+            (&self.queues.tenures, &TENURES),
+            (&self.queues.incidents, &INCIDENTS),
+            (&self.queues.rejected, &REJECTS),
+            (&self.queues.failures, &FAILURES),
+        ];
+        for (counter, values) in by_cause {
+            values.iter().for_each(|value| drop(counter.with_label_values(&[label, *value])));
+        }
+        self.consumption.add(label);
         for counter in [&self.queues.dispatched, &self.queues.bytes, &self.queues.expired, &self.queues.replayed] {
             counter.with_label_values(&[label]);
         }
@@ -189,9 +218,18 @@ impl Metrics {
         self.queues.dead.set(queue, self.names.label(queue), counted(rows));
     }
 
-    /// How many messages stand in Redis.
+    /// How many messages stand in Redis, as it has just said.
     pub fn queue_depth(&self, queue: &str, messages: u64) {
-        self.queues.depth.set(queue, self.names.label(queue), value(messages));
+        let label = self.names.label(queue);
+        self.queues.depth.set(queue, label, value(messages));
+        self.queues.depth_at.set(queue, label, now());
+    }
+
+    /// This relay does not know how many messages stand in Redis: it does not hold the queue, or Redis does not answer.
+    pub fn queue_depth_unknown(&self, queue: &str) {
+        let label = self.names.label(queue);
+        self.queues.depth.unset(queue, label);
+        self.queues.depth_at.unset(queue, label);
     }
 
     /// Whether an operator has paused the queue.
@@ -222,6 +260,10 @@ impl Metrics {
 
     /// A loss was noticed.
     pub fn incident(&self, queue: &str, cause: &str) {
-        self.queues.incidents.with_label_values(&[self.names.label(queue), cause]).inc();
+        let label = self.names.label(queue);
+        self.queues.incidents.with_label_values(&[label, cause]).inc();
+        if cause != "suspended" {
+            self.consumption.expect(label, cause);
+        }
     }
 }
