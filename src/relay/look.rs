@@ -112,7 +112,9 @@ impl Looks {
             }
             Err(fault) => {
                 // What it held is not known while it does not answer.
-                subjects.iter().for_each(|subject| self.shared.metrics.queue_depth_unknown(&subject.queue));
+                for subject in subjects {
+                    self.shared.metrics.queue_depth_unknown(&subject.queue);
+                }
                 self.shared.targets.failed(target, &fault, &self.shared.metrics);
                 None
             }
@@ -122,13 +124,14 @@ impl Looks {
     /// Tells the depth of every queue that this relay holds, and of no other: its holder knows better.
     async fn tell_depths(&self, line: &mut Line, subjects: &[Subject]) {
         let (held, others): (Vec<_>, Vec<_>) = subjects.iter().partition(|subject| subject.held.is_some());
-        others.iter().for_each(|subject| self.shared.metrics.queue_depth_unknown(&subject.queue));
+        for subject in others {
+            self.shared.metrics.queue_depth_unknown(&subject.queue);
+        }
         if line.depths.is_some_and(|read| read.elapsed() < DEPTHS) {
             return;
         }
         line.depths = Some(Instant::now());
-        let link = &line.link;
-        let depths = held.iter().map(|subject| broker::known_depth(link, subject.route.format.keys()));
+        let depths = held.iter().map(|subject| broker::known_depth(&line.link, subject.route.format.keys()));
         for (subject, depth) in held.iter().zip(join_all(depths).await) {
             match depth {
                 Ok(Some(depth)) => self.shared.metrics.queue_depth(&subject.queue, depth),

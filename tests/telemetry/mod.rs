@@ -66,22 +66,6 @@ fn what_is_counted_shows_with_its_labels() {
     let metrics = Metrics::new();
     metrics.add_queue("mail");
     assert!(has(&metrics, "outboxd_dispatched_total{queue=\"mail\"} 0"));
-    metrics.add_target("default");
-    metrics.statement("plan");
-    metrics.statement_answered("plan", Some(Duration::from_millis(3)), true);
-    metrics.statement_answered("plan", None, true);
-    metrics.pool_waited(Duration::from_millis(30));
-    metrics.pool_connections(4, 3);
-    metrics.listen_connected(true);
-    metrics.redis_connected("default");
-    metrics.redis_failed("default", "oom");
-    metrics.looked("default");
-    metrics.http_request("/livez", 503, Duration::from_micros(10));
-    metrics.planned(Duration::from_millis(2));
-    metrics.batch_published(2000, Duration::from_millis(1));
-    metrics.log_bytes(8192);
-    metrics.segment_emptied();
-    metrics.trimmed(12);
     metrics.published("mail", 3, 900);
     metrics.dispatch_latencies("mail", [Duration::from_millis(2), Duration::from_secs(2)]);
     metrics.rejected("mail", "too_large", 1);
@@ -106,6 +90,31 @@ fn what_is_counted_shows_with_its_labels() {
         "outboxd_config_last_reload_successful 0",
         "outboxd_postgres_up 0",
         "outboxd_notifications_total 0",
+    ] {
+        assert!(has(&metrics, line), "{line}\nis not in\n{}", metrics.render());
+    }
+}
+
+#[test]
+fn what_is_measured_of_servers_and_work_shows_with_its_labels() {
+    let metrics = Metrics::new();
+    metrics.add_target("default");
+    metrics.statement("plan");
+    metrics.statement_answered("plan", Some(Duration::from_millis(3)), true);
+    metrics.statement_answered("plan", None, true);
+    metrics.pool_waited(Duration::from_millis(30));
+    metrics.pool_connections(4, 3);
+    metrics.listen_connected(true);
+    metrics.redis_connected("default");
+    metrics.redis_failed("default", "oom");
+    metrics.looked("default");
+    metrics.http_request("/livez", 503, Duration::from_micros(10));
+    metrics.planned(Duration::from_millis(2));
+    metrics.batch_published(2000, Duration::from_millis(1));
+    metrics.log_bytes(8192);
+    metrics.segment_emptied();
+    metrics.trimmed(12);
+    for line in [
         "outboxd_statements_total{statement=\"plan\"} 1",
         "outboxd_statement_errors_total{statement=\"plan\"} 2",
         "outboxd_statement_duration_seconds_bucket{statement=\"plan\",le=\"0.005\"} 1",
@@ -157,7 +166,9 @@ fn counters_of_a_queue_begin_with_zero_and_its_series_are_few() {
     assert_eq!(count(&metrics.render()), SERIES_PER_QUEUE);
 
     // Events of the same kinds add no series, but for the rarer classes of faults.
-    INCIDENTS.iter().for_each(|cause| metrics.incident("mail", cause));
+    for cause in INCIDENTS {
+        metrics.incident("mail", cause);
+    }
     assert!(has(&metrics, "outboxd_incidents_total{cause=\"missing\",queue=\"mail\"} 1"));
     assert!(has(&metrics, "outboxd_scheduled_again_total{cause=\"evicted\",queue=\"mail\"} 0"));
     assert_eq!(count(&metrics.render()), SERIES_PER_QUEUE + INCIDENTS.len() - SCHEDULED.len() - 1);
@@ -168,7 +179,9 @@ fn numbers_of_a_silent_database_disappear_and_come_back_with_its_answer() {
     let metrics = Metrics::new();
     let queues: Vec<String> = (0..202).map(|number| format!("q{number}")).collect();
     let told = || {
-        queues.iter().for_each(|queue| tell(&metrics, queue));
+        for queue in &queues {
+            tell(&metrics, queue);
+        }
         metrics.segments_in_use(2);
         metrics.log_bytes(1);
         metrics.notify_queue_usage(0.1);
@@ -226,7 +239,9 @@ fn nothing_is_said_of_a_target_that_is_not_used_any_more() {
 fn a_depth_that_is_not_known_is_not_told() {
     let metrics = Metrics::new();
     let queues: Vec<String> = (0..202).map(|number| format!("q{number}")).collect();
-    queues.iter().for_each(|queue| metrics.queue_depth(queue, 7));
+    for queue in &queues {
+        metrics.queue_depth(queue, 7);
+    }
     metrics.queue_depth_unknown("q3");
     metrics.queue_depth_unknown("q200");
     assert!(!metrics.render().contains("queue=\"q3\""));

@@ -5,18 +5,22 @@
 mod catalogue;
 mod consumption;
 pub mod labels;
+mod log;
 mod queue;
 mod relay;
 mod servers;
+mod work;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 
 use catalogue::{Catalogue, QueueNames};
 use consumption::ConsumptionSeries;
+use log::LogSeries;
 use queue::QueueSeries;
 use relay::RelaySeries;
 use servers::ServerSeries;
+use work::WorkSeries;
 
 pub use catalogue::Described;
 pub use queue::QueueState;
@@ -32,6 +36,8 @@ pub struct Metrics {
     consumption: ConsumptionSeries,
     relay: RelaySeries,
     servers: ServerSeries,
+    log: LogSeries,
+    work: WorkSeries,
 }
 
 impl Default for Metrics {
@@ -53,10 +59,15 @@ impl Metrics {
         let consumption = ConsumptionSeries::new(&mut catalogue)?;
         let relay = RelaySeries::new(&mut catalogue)?;
         let servers = ServerSeries::new(&mut catalogue)?;
+        let log = LogSeries::new(&mut catalogue)?;
+        let work = WorkSeries::new(&mut catalogue)?;
         catalogue.registry.register(Box::new(ProcessCollector::for_self()))?;
-        let metrics = Self { catalogue, names: QueueNames::new(QUEUE_CAP), queues, consumption, relay, servers };
+        let metrics =
+            Self { catalogue, names: QueueNames::new(QUEUE_CAP), queues, consumption, relay, servers, log, work };
         metrics.relay.started();
         metrics.servers.started();
+        metrics.log.started();
+        metrics.work.started();
         Ok(metrics)
     }
 

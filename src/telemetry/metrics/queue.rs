@@ -121,17 +121,17 @@ impl QueueSeries {
     }
 
     fn gauges(&self) -> [&QueueGauge; 8] {
-        let [pending, estimated, oldest, held, dead, paused] = self.from_database();
+        let [pending, estimated, oldest, held, dead, paused] = self.of_database();
         [pending, estimated, oldest, held, dead, paused, &self.depth, &self.depth_at]
     }
 
-    fn from_database(&self) -> [&QueueGauge; 6] {
+    fn of_database(&self) -> [&QueueGauge; 6] {
         [&self.pending, &self.estimated, &self.oldest, &self.held, &self.dead, &self.paused]
     }
 
     /// All that comes from the database.
     pub(super) fn withdraw(&self) {
-        self.from_database().iter().for_each(|gauge| gauge.withdraw());
+        self.of_database().iter().for_each(|gauge| gauge.withdraw());
     }
 }
 
@@ -147,7 +147,9 @@ impl Metrics {
             (&self.queues.failures, &FAILURES),
         ];
         for (counter, values) in by_cause {
-            values.iter().for_each(|value| drop(counter.with_label_values(&[label, *value])));
+            for value in values {
+                counter.with_label_values(&[label, *value]);
+            }
         }
         self.consumption.add(label);
         for counter in [&self.queues.dispatched, &self.queues.bytes, &self.queues.expired, &self.queues.replayed] {
