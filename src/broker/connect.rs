@@ -12,11 +12,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisError, Value,
 };
-use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -24,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use super::faults;
 use super::greet::{Greeting, greet};
 use super::sentinel::Sentinels;
-use super::tls::{TlsSettings, server_name};
+use super::tls::{Tls, TlsSettings, server_name};
 use super::told::Told;
 use crate::fault::Fault;
 use crate::telemetry::Metrics;
@@ -41,8 +39,7 @@ pub(super) struct Inner {
     db: i64,
     username: Option<String>,
     password: Option<SecretString>,
-    tls: Option<TlsSettings>,
-    tls_config: OnceCell<Arc<ClientConfig>>,
+    tls: Option<Tls>,
     connect_timeout: Duration,
     pub(super) response_timeout: Duration,
 }
@@ -84,7 +81,7 @@ impl Target {
             ConnectionAddr::Tcp(host, port) => (Address::Tcp(host.to_ascii_lowercase(), *port), None),
             ConnectionAddr::TcpTls { host, port, insecure, .. } => {
                 let tls = tls_settings(*insecure, query).map_err(|what| wrong(&what))?;
-                (Address::Tcp(host.to_ascii_lowercase(), *port), Some(tls))
+                (Address::Tcp(host.to_ascii_lowercase(), *port), Some(Tls::new(tls)))
             }
             ConnectionAddr::Unix(path) => (Address::Unix(path.clone()), None),
             _ => return Err(wrong("outboxd cannot connect to such an address")),
@@ -102,7 +99,6 @@ impl Target {
                 place: format!("redis.{name} at {}", describe(&address, db)).into(),
                 username: settings.username().map(str::to_owned),
                 password: settings.password().map(SecretString::from),
-                tls_config: OnceCell::new(),
                 address,
                 db,
                 tls,
@@ -131,8 +127,7 @@ impl Target {
                 db: inner.db,
                 username: inner.username.clone(),
                 password: inner.password.clone(),
-                tls: inner.tls.clone(),
-                tls_config: OnceCell::new(),
+                tls: inner.tls.as_ref().map(Tls::again),
                 connect_timeout: inner.connect_timeout,
                 response_timeout: inner.response_timeout,
             }),
@@ -239,11 +234,10 @@ impl Inner {
             tokio::net::lookup_host((host, port)).await.map_err(|error| self.unresolved(&error))?.collect();
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(|error| faults::io(&self.place, &error))?;
         stream.set_nodelay(true).map_err(|error| faults::io(&self.place, &error))?;
-        let Some(settings) = &self.tls else { return Ok(Box::new(stream)) };
-        let config =
-            self.tls_config.get_or_try_init(|| load(settings.clone())).await.map_err(|what| self.tls_fault(&what))?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let config = tls.config().await.map_err(|what| self.tls_fault(&what))?;
         let name = server_name(host).map_err(|error| self.tls_fault(&error.to_string()))?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+        let stream = TlsConnector::from(config).connect(name, stream).await;
         Ok(Box::new(stream.map_err(|error| self.tls_fault(&error.to_string()))?))
     }
 
@@ -260,11 +254,6 @@ impl Inner {
             ),
         )
     }
-}
-
-async fn load(settings: TlsSettings) -> Result<Arc<ClientConfig>, String> {
-    let loaded = tokio::task::spawn_blocking(move || settings.load()).await;
-    loaded.unwrap_or_else(|error| Err(error.to_string())).map(Arc::new)
 }
 
 /// One connection. Commands may be in flight several deep: they reach the server in the order in which their futures

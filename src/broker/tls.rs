@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,6 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::sync::Mutex;
 
 /// How the URL wants the server's certificate checked, and what it shows of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,6 +22,45 @@ pub(super) struct TlsSettings {
     pub(super) ca: Option<PathBuf>,
     /// `ssl_certfile` and `ssl_keyfile`: show this certificate.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// TLS of one target, with the certificates as they were read last.
+#[derive(Debug)]
+pub(super) struct Tls {
+    settings: TlsSettings,
+    read: Mutex<Option<(Vec<Stamp>, Arc<ClientConfig>)>>,
+}
+
+/// When a file was written, and its length; `None` if it is not there.
+type Stamp = Option<(SystemTime, u64)>;
+
+impl Tls {
+    pub(super) fn new(settings: TlsSettings) -> Self {
+        Self { settings, read: Mutex::default() }
+    }
+
+    /// By the same settings, nothing read yet.
+    pub(super) fn again(&self) -> Self {
+        Self::new(self.settings.clone())
+    }
+
+    /// For one connection, by the files as they are now: whatever renews a certificate tells nobody. If they cannot be
+    /// used and could before, one of a pair is still to be replaced, and the old ones go on.
+    pub(super) async fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        let mut read = self.read.lock().await;
+        let (settings, known) = (self.settings.clone(), read.as_ref().map(|(stamps, _)| stamps.clone()));
+        let now = move || {
+            let stamps = settings.stamps();
+            (known.as_ref() != Some(&stamps)).then(|| settings.load().map(|config| (stamps, Arc::new(config))))
+        };
+        let loaded = tokio::task::spawn_blocking(now).await.map_err(|error| error.to_string())?;
+        match (loaded, &*read) {
+            (Some(Ok(new)), _) => Ok(Arc::clone(&read.insert(new).1)),
+            (_, Some((_, config))) => Ok(Arc::clone(config)),
+            (Some(Err(why)), None) => Err(why),
+            (None, None) => Err("no certificates were read".to_owned()),
+        }
+    }
 }
 
 impl TlsSettings {
@@ -44,6 +85,16 @@ impl TlsSettings {
         builder
             .with_client_auth_cert(chain, key)
             .map_err(|error| format!("the client certificate cannot be used: {error}"))
+    }
+
+    /// What tells that a file was replaced. The system's authorities are read once.
+    fn stamps(&self) -> Vec<Stamp> {
+        let pair = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        let stamp = |path: &PathBuf| {
+            let about = std::fs::metadata(path).ok()?;
+            Some((about.modified().ok()?, about.len()))
+        };
+        self.ca.iter().chain(pair).map(stamp).collect()
     }
 
     fn roots(&self) -> Result<RootCertStore, String> {

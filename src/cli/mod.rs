@@ -11,6 +11,7 @@ pub mod migrate;
 mod queue;
 mod repair;
 mod replay;
+mod rotation;
 mod run;
 mod status;
 mod table;

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::SourceArgs;
 use super::exit::Exit;
-use super::{connect, load, say};
-use crate::config::{Config, Sources};
+use super::{connect, load, rotation, say};
+use crate::config::{Config, SecretFiles, Sources};
 use crate::fault::Fault;
-use crate::pg::{Answered, Connector, Database, Outbox, migrate};
+use crate::pg::{Answered, Database, Outbox, migrate};
 use crate::relay::{self, Parts};
 use crate::telemetry::{Health, Logs, Metrics, Server, systemd};
 
@@ -91,7 +91,7 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> 
     let ready = prepare(args, &config, &database, &health, &stop).await?;
     let outcome = if ready {
         let listen = connect::listener(&config)?;
-        tokio::spawn(renew(config_seen.clone(), database.connector().clone(), listen.clone()));
+        tokio::spawn(rotation::renew(config_seen.clone(), database.connector().clone(), listen.clone()));
         let parts = Parts {
             config: config_seen,
             outbox: Outbox::new(database, &config.database.schema),
@@ -174,11 +174,13 @@ fn signals(
     let (mut term, mut int, mut hup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     Ok(async move {
+        let mut tried = SecretFiles::default();
         loop {
             tokio::select! {
                 _ = term.recv() => break,
                 _ = int.recv() => break,
                 _ = hup.recv() => reload(&sources, &changes, &logs, &metrics),
+                () = rotation::rotated(&changes, &mut tried) => reload(&sources, &changes, &logs, &metrics),
                 () = stop.cancelled() => return,
             }
         }
@@ -194,19 +196,6 @@ fn signals(
         say("outboxd: stopped at once");
         std::process::exit(130);
     })
-}
-
-/// Hands changed passwords to whoever opens connections to Postgres, until the process ends.
-async fn renew(mut config: watch::Receiver<Arc<Config>>, work: Connector, listen: Connector) {
-    while config.changed().await.is_ok() {
-        let database = config.borrow_and_update().database.clone();
-        for (connector, url) in [(&work, &database.url), (&listen, database.listen())] {
-            // Another user, host or database needs a restart, which was said when the configuration was read.
-            if let Err(fault) = connector.renew(url.expose()) {
-                tracing::error!(event = "config.refused", reason = %fault);
-            }
-        }
-    }
 }
 
 /// A new configuration is taken up only if it is right as a whole.

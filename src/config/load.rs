@@ -10,23 +10,28 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::origin::{Key, Origin, Origins};
 use super::problem::{ConfigErrors, Problem};
 use super::schema::{self, Kind, Shape};
+use super::secret_file::{self, SecretFiles};
 use super::sources::{Leaf, Raw, Sources};
 use super::{Config, checks, suggest};
 
-/// More than any connection URL; less than what would hurt.
-const SECRET_LIMIT: u64 = 64 * 1024;
-
 pub(super) fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
     let schema = schema::json_schema();
-    let mut tree = Tree { root: Shape(&schema), leaves: BTreeMap::new(), bad: BTreeSet::new(), problems: Vec::new() };
+    let mut tree = Tree {
+        root: Shape(&schema),
+        leaves: BTreeMap::new(),
+        bad: BTreeSet::new(),
+        problems: Vec::new(),
+        secrets: SecretFiles::default(),
+    };
     for layer in sources.layers(&mut tree.problems) {
         tree.apply(layer);
     }
-    if !sources.file_only {
+    if !sources.file_only && !sources.without_secrets {
         tree.read_secret_files();
     }
     let Some(mut config) = tree.extract() else { return Err(ConfigErrors(tree.problems)) };
     config.origins = Origins(tree.leaves.into_iter().map(|(key, (_, origin))| (key, origin)).collect());
+    config.secrets = tree.secrets;
     let mut problems = tree.problems;
     checks::check(&config, &tree.bad, sources.file_only || sources.partial, &mut problems);
     if !problems.is_empty() {
@@ -43,6 +48,7 @@ struct Tree<'a> {
     /// Keys that are reported already: no further complaint about them.
     bad: BTreeSet<Key>,
     problems: Vec<Problem>,
+    secrets: SecretFiles,
 }
 
 impl Tree<'_> {
@@ -118,9 +124,12 @@ impl Tree<'_> {
         let mut found = Vec::new();
         for (key, (value, origin)) in files {
             let (Some(path), Some(twin)) = (value.as_str().map(Path::new), self.twin(key)) else { continue };
-            match read_secret(path) {
-                Ok(text) => found
-                    .push((twin, (Value::from(text), Origin::SecretFile(path.to_owned(), Box::new(origin.clone()))))),
+            match secret_file::read(path) {
+                Ok(text) => {
+                    self.secrets.add(path, &text);
+                    let origin = Origin::SecretFile(path.to_owned(), Box::new(origin.clone()));
+                    found.push((twin, (Value::from(text), origin)));
+                }
                 Err(why) => {
                     self.bad.insert(twin);
                     self.problems.push(Problem::new(key, origin, format!("{} {why}", path.display())));
@@ -182,20 +191,6 @@ fn is_a_table(shape: Shape<'_>, key: &Key) -> String {
         Kind::Names => format!("this is a table of names: write [{key}.NAME]"),
         _ => format!("this is a table, not a value; its keys are {}", shape.keys().collect::<Vec<_>>().join(", ")),
     }
-}
-
-fn read_secret(path: &Path) -> Result<String, String> {
-    let unreadable =
-        |error: std::io::Error| format!("cannot be read ({error}): it must be a file that this process may read");
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if metadata.len() > SECRET_LIMIT {
-        return Err("is larger than 64 KiB: it must hold the URL and nothing else".to_owned());
-    }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| "is not UTF-8: it must hold the URL and nothing else".to_owned())?;
-    let trimmed = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    if trimmed.is_empty() { Err("is empty: it must hold the URL".to_owned()) } else { Ok(trimmed.to_owned()) }
 }
 
 /// The merged values for figment.

@@ -21,6 +21,7 @@ mod queues;
 pub mod render;
 mod schema;
 mod secret;
+mod secret_file;
 mod sections;
 mod sources;
 mod suggest;
@@ -39,6 +40,7 @@ pub use problem::{ConfigErrors, Problem};
 pub use queues::{Confirm, QueueDefaults, QueueOverride, QueueSettings};
 pub use schema::json_schema;
 pub use secret::{Secret, redact};
+pub use secret_file::SecretFiles;
 pub use sections::{
     DatabaseSettings, Doorbell, HttpSettings, LogFormat, LogSettings, RedisSettings, RelaySettings, RetentionSettings,
 };
@@ -75,6 +77,9 @@ pub struct Config {
     #[serde(skip)]
     #[schemars(skip)]
     warnings: Vec<Problem>,
+    #[serde(skip)]
+    #[schemars(skip)]
+    secrets: SecretFiles,
 }
 
 impl Config {
@@ -106,6 +111,11 @@ impl Config {
     /// What is allowed and probably not meant.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// The files that secrets were read from.
+    pub fn secret_files(&self) -> &SecretFiles {
+        &self.secrets
     }
 
     /// What a reload with `new` would change.

@@ -19,7 +19,7 @@ pub struct DatabaseSettings {
     #[schemars(extend("examples" = ["postgres://app@db/app"]))]
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub url: Secret,
-    /// A file that holds the URL, instead of `url`; read again on reload.
+    /// A file that holds the URL, instead of `url`; read again when it changes.
     #[schemars(extend("examples" = ["/run/secrets/database_url"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_file: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub struct DatabaseSettings {
     #[schemars(extend("examples" = ["postgres://app@db-direct/app"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_url: Option<Secret>,
-    /// A file that holds the direct URL, instead of `listen_url`; read again on reload.
+    /// A file that holds the direct URL, instead of `listen_url`; read again when it changes.
     #[schemars(extend("examples" = ["/run/secrets/listen_url"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_url_file: Option<PathBuf>,
@@ -87,12 +87,13 @@ pub enum Doorbell {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisSettings {
-    /// Where it is, as a URL with the number of the database; `rediss://` for TLS.
+    /// Where it is, as a URL with the number of the database; `rediss://` for TLS, then with `?ssl_ca_certs=FILE` (by
+    /// default the machine's authorities), `ssl_certfile=FILE&ssl_keyfile=FILE` to show a certificate.
     /// Needed; for the target `default` also `REDIS_URL`.
     #[schemars(extend("examples" = ["redis://broker:6379/1"]))]
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub url: Secret,
-    /// A file that holds the URL, instead of `url`; read again on reload.
+    /// A file that holds the URL, instead of `url`; read again when it changes.
     #[schemars(extend("examples" = ["/run/secrets/redis_url"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_file: Option<PathBuf>,
@@ -103,7 +104,7 @@ pub struct RedisSettings {
     /// The password of the sentinels themselves, if they ask for one.
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub sentinel_password: Secret,
-    /// A file that holds the password of the sentinels; read again on reload.
+    /// A file that holds the password of the sentinels; read again when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentinel_password_file: Option<PathBuf>,
     /// The longest time to wait for a connection, TLS and authentication included.

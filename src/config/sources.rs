@@ -27,6 +27,8 @@ pub struct Sources {
     pub env: Vec<(OsString, OsString)>,
     /// A missing URL is no error: for commands that need only one of the servers, or none.
     pub partial: bool,
+    /// No secret file is opened: for commands that need no secret, while one is being replaced.
+    pub without_secrets: bool,
     /// Look at the file alone: a missing URL is no error, and no secret file is opened.
     pub file_only: bool,
 }

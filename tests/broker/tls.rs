@@ -82,3 +82,26 @@ async fn a_server_that_asks_for_a_client_certificate_gets_it() {
     assert!(works(&url).await.is_err());
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_is_shown_by_the_next_connection() {
+    let (dir, other) = (certificates(), certificates());
+    let (_redis, port) = serve(&dir, "yes").await;
+    let shown = |name: &str| dir.join(format!("shown.{name}"));
+    for name in ["pem", "key"] {
+        std::fs::copy(other.join(format!("client.{name}")), shown(name)).unwrap();
+    }
+    let target = target(&format!(
+        "rediss://127.0.0.1:{port}?ssl_ca_certs={0}/ca.pem&ssl_certfile={0}/shown.pem&ssl_keyfile={0}/shown.key",
+        dir.display()
+    ));
+    assert!(target.connect().await.is_err(), "another authority's");
+    std::fs::copy(dir.join("client.pem"), shown("pem")).unwrap();
+    assert!(target.connect().await.is_err(), "its key is still the old one");
+    std::fs::copy(dir.join("client.key"), shown("key")).unwrap();
+    let link = target.connect().await.unwrap();
+    Queue::new(lists(&["celery"])).open(&link, tenure(1), 0).await;
+    for dir in [dir, other] {
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

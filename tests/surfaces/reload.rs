@@ -85,6 +85,16 @@ fn with_passwords() -> (Fixture, RelayProcess) {
 
 #[tokio::test]
 async fn passwords_that_changed_in_their_files_are_used_after_a_reload() {
+    let reloads = |relay: &mut RelayProcess| relay.signal(Signal::HUP);
+    passwords_that_changed_are_used(reloads).await;
+}
+
+#[tokio::test]
+async fn passwords_that_changed_in_their_files_are_used_although_nobody_says_so() {
+    passwords_that_changed_are_used(|_| ()).await;
+}
+
+async fn passwords_that_changed_are_used(tell: impl FnOnce(&mut RelayProcess)) {
     let (fixture, mut relay) = with_passwords();
     relay.wait_event("relay.ready", |_| true, SOON).await;
     let mut redis = fixture.redis.connect().unwrap();
@@ -100,7 +110,7 @@ async fn passwords_that_changed_in_their_files_are_used_after_a_reload() {
     for (name, url) in [("database_url", fixture.database.url()), ("redis_url", fixture.redis.url(0))] {
         fs::write(fixture.sandbox.folder().join(name), url.replace("-one@", "-two@")).unwrap();
     }
-    relay.signal(Signal::HUP);
+    tell(&mut relay);
     relay.wait_event("config.reloaded", |_| true, SOON).await;
     // Only new connections show which password is used.
     let others = "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid()
