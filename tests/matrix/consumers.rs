@@ -93,6 +93,16 @@ impl Worker {
         }
     }
 
+    /// Whether its log tells of a task, which it may have been given and not run.
+    pub fn mentions(&self, task: Uuid) -> bool {
+        match self {
+            Self::Ours(..) => self.ran().iter().any(|run| run.task == task),
+            Self::Celery(worker) => {
+                std::fs::read_to_string(worker.log()).is_ok_and(|log| log.contains(&task.to_string()))
+            }
+        }
+    }
+
     /// It takes nothing more until [`Worker::resume`].
     pub fn pause(&mut self) {
         match self {

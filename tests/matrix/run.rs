@@ -61,7 +61,7 @@ struct Scene {
 pub async fn play(cell: Cell, rows: i32) -> Outcome {
     let stage = Stage::new(cell);
     let relays = stage.relays(cell.relays).await;
-    let worker = stage.worker();
+    let worker = stage.worker(cell);
     let writer = Writer::new(&stage.fixture.database, "jobs").await;
     let mut scene = Scene { cell, rows, stage, relays, worker, writer, books: Books::default(), load: None };
     if cell.loss != Loss::Empty {
@@ -187,7 +187,13 @@ impl Scene {
         self.books.roll_back(&mut self.writer, 2).await;
         let all = || async { self.missing().is_empty() };
         if !eventually(LATER, all).await {
-            outcome.wrong.push(format!("{} tasks are missing", self.missing().len()));
+            let missing = self.missing();
+            outcome.wrong.push(format!("{} tasks are missing", missing.len()));
+            for task in missing.into_iter().take(3) {
+                let status = self.writer.client.query_one("select outbox_status($1)", &[&task]).await.unwrap();
+                let (status, heard) = (status.get::<_, Option<String>>(0), self.worker.mentions(task));
+                outcome.wrong.push(format!("{task} is {status:?}, the worker's log mentions it: {heard}"));
+            }
         }
         if !self.drained().await {
             outcome.wrong.push("the queue was not drained, or an incident not closed".to_owned());
@@ -200,7 +206,8 @@ impl Scene {
         self.books.committed.iter().filter(|task| !ran.contains(task)).copied().collect()
     }
 
-    /// Waits until everything was published, nothing stands in Redis, and no incident is open.
+    /// Waits until everything was published, nothing stands in Redis, no incident is open, and none is still to come:
+    /// what a new life of Redis may have cost is counted by the look that settles it.
     async fn drained(&self) -> bool {
         eventually(LATER, || async {
             self.stage.standing(self.stage.server()).is_empty()
@@ -208,6 +215,7 @@ impl Scene {
                     == Some(self.number("select max(batch) from outbox_batch where queue = 'jobs'").await)
                 && self.number("select count(*) from outbox_held where batch is null").await == 0
                 && self.open_incidents().await == 0
+                && self.number("select count(*) from outbox_tenure where cap is null and not certified").await == 0
                 && self.missing().is_empty()
         })
         .await

@@ -122,9 +122,14 @@ impl Stage {
         started
     }
 
-    pub fn worker(&self) -> Worker {
+    /// The consumer of a cell. A Celery worker whose network is cut loses what Redis had popped for it and could not
+    /// deliver: nobody but a receipt can tell that from consumption. So there only the relays' network is cut.
+    pub fn worker(&self, cell: Cell) -> Worker {
         let start = |kind| Worker::start(kind, "jobs", self.address(), 1, WORK);
         match self.consumer {
+            Consumer::Celery if cell.loss == Loss::Cut => {
+                Worker::celery(&self.fixture.sandbox, &self.fixture.redis.url(1), "jobs")
+            }
             Consumer::Celery => Worker::celery(&self.fixture.sandbox, &self.url(), "jobs"),
             Consumer::List => start(Kind::List),
             Consumer::Stream => start(Kind::Stream),
