@@ -164,7 +164,7 @@ impl Metrics {
         self.servers.last_look.with_label_values(&[target]).set(now());
     }
 
-    /// A request was answered; `route` is one of [`ROUTES`](super::labels::ROUTES).
+    /// A request was answered; `route` is one of [`ROUTES`].
     pub fn http_request(&self, route: &'static str, code: u16, took: Duration) {
         self.servers.requests.with_label_values(&[route, &code.to_string()]).inc();
         self.servers.request_duration.with_label_values(&[route]).observe(took.as_secs_f64());
