@@ -172,6 +172,9 @@ deploy() {
   has promtool || missing+=(prometheus)
   has systemd-analyze || missing+=(systemd)
   has shellcheck || missing+=(shellcheck)
+  has curl || missing+=(curl)
+  # The unit reloads by it; a shell's own does not count.
+  [ -x /bin/kill ] || missing+=(procps)
   [ ${#missing[@]} -eq 0 ] || install deploy "${missing[@]}"
   # To run the image. Without them that one step is skipped.
   if ! has buildah || ! has crun; then
