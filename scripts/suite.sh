@@ -22,7 +22,13 @@ else
   if [ "${1:-}" = --no-run ]; then
     exec cargo test --locked --features failpoints --lib --test suite --no-run
   fi
-  cargo test --locked --features failpoints --lib --test suite -- "$@"
+  if [ $# -gt 0 ]; then
+    cargo test --locked --features failpoints --lib --test suite -- "$@"
+  else
+    # As .config/nextest.toml has it: most tests wait more than they compute, and the matrix has the machine to itself.
+    cargo test --locked --features failpoints --lib --test suite -- --test-threads 4 --skip matrix::whatever
+    cargo test --locked --features failpoints --test suite -- --test-threads 1 matrix::whatever
+  fi
 fi
 # Nextest leaves these out.
 cargo test --quiet --locked --features failpoints --doc -- "$@"
