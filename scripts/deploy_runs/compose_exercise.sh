@@ -8,27 +8,12 @@ set -uo pipefail
 export PATH=/run/docker:$PATH:$OUTBOXD_PG_BIN
 cd /repository || exit 1
 
-holds() {
-  local sentence=$1 said
-  shift
-  if said=$("$@" 2>&1); then
-    printf 'held: %s\n' "$sentence"
-  else
-    printf 'DID NOT HOLD: %s\n%s\n' "$sentence" "$said"
-    journalctl --no-pager -o cat | tail -n 60
-    exit 1
-  fi
+# What is shown when a sentence does not hold.
+evidence() {
+  journalctl --no-pager -o cat | tail -n 60
 }
-
-# within SECONDS COMMAND...: until it succeeds.
-within() {
-  local end=$((SECONDS + $1)) said
-  shift
-  until said=$("$@" 2>&1); do
-    [ "$SECONDS" -lt "$end" ] || { echo "not within the time: $*: $said" && return 1; }
-    sleep 0.1 # between two looks
-  done
-}
+# shellcheck source=scripts/deploy_runs/sentences.sh
+. /repository/scripts/deploy_runs/sentences.sh
 
 # The images' accounts: systemd starts nothing as a number alone.
 for account in 65501 65502 65503 65532; do

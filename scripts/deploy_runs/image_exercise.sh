@@ -13,27 +13,12 @@ admin() { psql -h /run/postgresql -U postgres -d app -qAtX -v ON_ERROR_STOP=1 -c
 of_image() { python3 -c "import json; c = json.load(open('image.json'))['Docker']['config']; print($1)"; }
 engine() { crun --cgroup-manager=disabled "$@"; }
 
-holds() {
-  local sentence=$1 said
-  shift
-  if said=$("$@" 2>&1); then
-    printf 'held: %s\n' "$sentence"
-  else
-    printf 'DID NOT HOLD: %s\n%s\n' "$sentence" "$said"
-    tail -n 20 /run/*.out
-    exit 1
-  fi
+# What is shown when a sentence does not hold.
+evidence() {
+  tail -n 20 /run/*.out
 }
-
-# within SECONDS COMMAND...: until it succeeds.
-within() {
-  local end=$((SECONDS + $1)) said
-  shift
-  until said=$("$@" 2>&1); do
-    [ "$SECONDS" -lt "$end" ] || { echo "not within the time: $*: $said" && return 1; }
-    sleep 0.05 # between two looks
-  done
-}
+# shellcheck source=scripts/deploy_runs/sentences.sh
+. /repository/scripts/deploy_runs/sentences.sh
 
 # bundle NAME ARGUMENTS-AS-JSON-OR-null VARIABLE=VALUE...
 bundle() { python3 /repository/scripts/deploy_runs/bundle.py image "$@"; }

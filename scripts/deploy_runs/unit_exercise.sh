@@ -14,28 +14,13 @@ property() { systemctl show outboxd --property "$1" --value; }
 main() { property MainPID; }
 metric() { curl -s "$status/metrics" | sed -n "s/^$1 //p"; }
 
-holds() {
-  local sentence=$1 said
-  shift
-  if said=$("$@" 2>&1); then
-    printf 'held: %s\n' "$sentence"
-  else
-    printf 'DID NOT HOLD: %s\n%s\n' "$sentence" "$said"
-    systemctl status --no-pager --full outboxd
-    journalctl --no-pager -o cat | tail -n 40
-    exit 1
-  fi
+# What is shown when a sentence does not hold.
+evidence() {
+  systemctl status --no-pager --full outboxd
+  journalctl --no-pager -o cat | tail -n 40
 }
-
-# within SECONDS COMMAND...: until it succeeds.
-within() {
-  local end=$((SECONDS + $1)) said
-  shift
-  until said=$("$@" 2>&1); do
-    [ "$SECONDS" -lt "$end" ] || { echo "not within the time: $*: $said" && return 1; }
-    sleep 0.05 # between two looks
-  done
-}
+# shellcheck source=scripts/deploy_runs/sentences.sh
+. /repository/scripts/deploy_runs/sentences.sh
 
 # block FILE HEADING LANGUAGE: what stands in that language's fences below that heading.
 block() {
