@@ -118,8 +118,8 @@ impl Drop for Folder {
     }
 }
 
-/// Whether the folders stay after use, for a look at their logs.
-fn keep() -> bool {
+/// Whether what was made stays after use, for a look at it: `OUTBOXD_KEEP=1`.
+pub fn keep() -> bool {
     std::env::var_os("OUTBOXD_KEEP").is_some_and(|value| value == OsStr::new("1"))
 }
 

@@ -66,7 +66,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // Only to keep a long run small: the cluster goes with its last test.
-        if std::env::var_os("OUTBOXD_KEEP").is_none() {
+        if !outboxd::sandbox::keep() {
             let _ = self.postgres.sql("postgres", &format!("drop database if exists {} with (force)", self.name));
         }
     }
