@@ -48,17 +48,26 @@ impl Tls {
     /// used and could before, one of a pair is still to be replaced, and the old ones go on.
     pub(super) async fn config(&self) -> Result<Arc<ClientConfig>, String> {
         let mut read = self.read.lock().await;
-        let (settings, known) = (self.settings.clone(), read.as_ref().map(|(stamps, _)| stamps.clone()));
+        let (settings, known) = (self.settings.clone(), read.clone());
         let now = move || {
             let stamps = settings.stamps();
-            (known.as_ref() != Some(&stamps)).then(|| settings.load().map(|config| (stamps, Arc::new(config))))
+            match known {
+                Some((known, config)) if known == stamps => Ok((stamps, config)),
+                _ => settings.load().map(|config| (stamps, Arc::new(config))),
+            }
         };
-        let loaded = tokio::task::spawn_blocking(now).await.map_err(|error| error.to_string())?;
+        let loaded = tokio::task::spawn_blocking(now).await.unwrap_or_else(|error| Err(error.to_string()));
         match (loaded, &*read) {
-            (Some(Ok(new)), _) => Ok(Arc::clone(&read.insert(new).1)),
-            (_, Some((_, config))) => Ok(Arc::clone(config)),
-            (Some(Err(why)), None) => Err(why),
-            (None, None) => Err("no certificates were read".to_owned()),
+            (Ok(now), _) => Ok(Arc::clone(&read.insert(now).1)),
+            (Err(reason), Some((_, config))) => {
+                tracing::warn!(
+                    event = "redis.certificates_kept",
+                    reason,
+                    "new certificates cannot be used; connections go on with those that were read before"
+                );
+                Ok(Arc::clone(config))
+            }
+            (Err(reason), None) => Err(reason),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::SourceArgs;
 use super::exit::Exit;
 use super::{connect, load, rotation, say};
-use crate::config::{Config, SecretFiles, Sources};
+use crate::config::{Config, Sources};
 use crate::fault::Fault;
 use crate::pg::{Answered, Database, Outbox, migrate};
 use crate::relay::{self, Parts};
@@ -174,7 +174,7 @@ fn signals(
     let (mut term, mut int, mut hup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     Ok(async move {
-        let mut tried = SecretFiles::default();
+        let mut tried = rotation::Tried::default();
         loop {
             tokio::select! {
                 _ = term.recv() => break,
