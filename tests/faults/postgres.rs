@@ -38,8 +38,8 @@ impl Scene {
         self.relay.dozes().await;
         self.writer.commit(1).await;
         self.writer.exact(&self.fixture.redis).await;
-        let (down, up) = (count(&self.relay, "postgres.down"), count(&self.relay, "postgres.up"));
-        assert_eq!(down, up, "down and up");
+        let as_often = || async { count(&self.relay, "postgres.down") == count(&self.relay, "postgres.up") };
+        assert!(eventually(SOON, as_often).await, "down and up");
     }
 
     /// Stops Postgres right after a commit of 20 rows, and starts it when the relay has noticed.

@@ -170,7 +170,9 @@ async fn a_connection_that_is_reset_is_made_again() {
         scene.writer.arrived(&scene.fixture.redis).await;
     }
     scene.writer.exact(&scene.fixture.redis).await;
-    assert_eq!(count(&scene.relay, "redis.down"), count(&scene.relay, "redis.up"));
+    // A look may miss its connection after the rows have come, and a lane says that Redis is back after it wrote.
+    let as_often = || async { count(&scene.relay, "redis.down") == count(&scene.relay, "redis.up") };
+    assert!(eventually(SOON, as_often).await);
     assert!(scene.relay.stop().success());
     scene.writer.exact(&scene.fixture.redis).await;
 }
@@ -202,10 +204,11 @@ async fn a_lost_reply_adds_no_copy() {
         scene.proxy.drop_reply_once(b"EVALSHA");
         scene.writer.commit(3).await;
         scene.writer.arrived(&scene.fixture.redis).await;
-        assert!(scene.proxy.wait(SOON, |stats| stats.dropped_replies == times));
+        assert!(scene.proxy.wait(SOON, |stats| stats.dropped_replies == times as u64));
+        // The rows stand in Redis before the relay knows that it will not be told, and says so.
+        said(&scene.relay, "redis.up", times).await;
+        assert_eq!(count(&scene.relay, "queue.retry"), times);
     }
-    let classes = fields(&scene.relay, "queue.retry", "class");
-    assert_eq!(classes.len(), 4, "{classes:?}");
     scene.back(4).await;
 }
 

@@ -182,8 +182,8 @@ async fn a_flush_while_no_relay_runs_is_noticed_at_the_start() {
     writer.exact(&fixture.redis).await;
     writer.commit(2).await;
     writer.exact(&fixture.redis).await;
-    assert_eq!(fields(&relay, "queue.loss", "cause"), ["missing"]);
     assert!(relay.stop().success());
+    assert_eq!(fields(&relay, "queue.loss", "cause"), ["missing"]);
 }
 
 /// A batch that a relay planned and never published is sent, whatever the horizon, after Redis lost everything.

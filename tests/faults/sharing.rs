@@ -51,6 +51,7 @@ async fn a_relay_that_stops_in_order_is_replaced_without_a_wait() {
     assert!(first.stop().success());
     writer.commit(1).await;
     writer.exact(&fixture.redis).await;
+    assert!(second.stop().success());
     assert_eq!(count(&second, "queue.opened"), 1);
 }
 
