@@ -22,7 +22,11 @@ use super::error::{Answer, PgFault, answer, sent};
 pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// READ COMMITTED explicitly: the planner's functions rely on each statement seeing what the one before it waited for.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+///
+/// The COMMIT leaves with the statement, so nothing is idle in between, unless the rest was lost together with this host:
+/// then the server keeps the locks, and no other relay can have the queue, until it knows that. By default that takes
+/// hours.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '5s'";
 const COMMIT: &str = "COMMIT";
 
 /// One session. Dropping it closes the connection at once, or gives it back to the pool that it came from.

@@ -15,4 +15,5 @@ mod redis_loss;
 mod sentinel;
 mod sharing;
 mod stage;
+mod vanished;
 mod window;

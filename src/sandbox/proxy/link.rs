@@ -30,10 +30,12 @@ pub(super) struct Link {
     replies: Mutex<Option<mpsc::UnboundedSender<Item>>>,
 }
 
-/// What waits for its delivery: bytes with the time of their arrival, or the end.
+/// What waits for its delivery: bytes with the time of their arrival, the place from where on they are held back, or
+/// the end.
 #[derive(Debug)]
 enum Item {
     Bytes(Instant, Vec<u8>),
+    Hold,
     End,
 }
 
@@ -131,15 +133,17 @@ impl Link {
                 let _ = out.send(Item::End);
                 return;
             }
-            let bytes = &buffer[..length];
+            let mut bytes = &buffer[..length];
             if self.swallows(shared) {
                 continue;
             }
-            if springs(&shared.hold_at, bytes) {
-                self.hold(true);
-            }
-            if springs(&shared.drop_after, bytes) {
+            if springs(&shared.drop_after, bytes).is_some() {
                 self.drops_next_reply.store(true, Ordering::Release);
+            }
+            if let Some(place) = springs(&shared.hold_at, bytes) {
+                let _ = out.send(Item::Bytes(Instant::now(), bytes[..place].to_vec()));
+                let _ = out.send(Item::Hold);
+                bytes = &bytes[place..];
             }
             let _ = out.send(Item::Bytes(Instant::now(), bytes.to_vec()));
         }
@@ -184,6 +188,10 @@ impl Link {
                     shared.request_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     server.write_all(&bytes).await
                 }
+                Item::Hold => {
+                    self.hold(true);
+                    Ok(())
+                }
                 Item::End => {
                     let _ = server.shutdown().await;
                     return;
@@ -213,6 +221,7 @@ async fn deliver_replies(mut items: mpsc::UnboundedReceiver<Item>, mut client: W
                     shared.reply_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 }
             }
+            Item::Hold => {}
             Item::End => {
                 let _ = client.shutdown().await;
                 return;
@@ -226,7 +235,7 @@ impl Item {
     fn arrived(&self) -> Option<Instant> {
         match self {
             Self::Bytes(at, _) => Some(*at),
-            Self::End => None,
+            Self::Hold | Self::End => None,
         }
     }
 }
@@ -246,7 +255,11 @@ async fn wait_until_due(arrived: Option<Instant>, rules: &mut watch::Receiver<Ru
     }
 }
 
-/// Whether a trap is set for these bytes; a trap springs once.
-fn springs(trap: &std::sync::Mutex<Option<Vec<u8>>>, bytes: &[u8]) -> bool {
-    lock(trap).take_if(|needle| needle.is_empty() || bytes.windows(needle.len()).any(|part| part == needle)).is_some()
+/// Where in these bytes a trap is set, if one is; a trap springs once.
+fn springs(trap: &std::sync::Mutex<Option<Vec<u8>>>, bytes: &[u8]) -> Option<usize> {
+    let mut trap = lock(trap);
+    let needle = trap.as_deref()?;
+    let place = if needle.is_empty() { 0 } else { bytes.windows(needle.len()).position(|part| part == needle)? };
+    *trap = None;
+    Some(place)
 }

@@ -131,8 +131,8 @@ impl Proxy {
         *lock(&self.shared.drop_after) = Some(needle.to_vec());
     }
 
-    /// Holds back the next request that contains `needle`, and what follows on that connection, until
-    /// [`Proxy::release`], even if the client has gone by then. Other connections go on.
+    /// Holds back the next `needle` among the requests, and what follows on that connection, until [`Proxy::release`],
+    /// even if the client has gone by then. What came before it is delivered. Other connections go on.
     pub fn hold_once(&self, needle: &[u8]) {
         *lock(&self.shared.hold_at) = Some(needle.to_vec());
     }
