@@ -19,8 +19,8 @@ declare
   v_log   bigint[];   -- those that came from the log,
   v_held  bigint[];   -- and the batches of those that came from outbox_held
 begin
-  -- Makes an opening that closes the tenure wait for this commit, and the reverse.
-  perform from outbox_tenure t where t.token = p_tenure and t.queue = p_queue and t.cap is null and t.certified for share;
+  -- As in outbox_mark.
+  perform from outbox_tenure t where t.token = p_tenure and t.queue = p_queue and t.cap is null and t.certified for no key update;
   if not found then
     return null;
   end if;

@@ -22,8 +22,9 @@ declare
   v_incident bigint;
 begin
   perform set_config('lock_timeout', '5s', true);
+  -- As in outbox_mark.
   select e.* into t from outbox_tenure e
-   where e.token = p_tenure and e.queue = p_queue and e.cap is null and e.certified for share;
+   where e.token = p_tenure and e.queue = p_queue and e.cap is null and e.certified for no key update;
   if not found then
     return;
   end if;

@@ -12,8 +12,9 @@ as $$
 declare
   v_written integer;
 begin
-  -- The share lock makes an opening that closes one of these tenures wait for this commit, and the reverse.
-  perform from outbox_tenure t where t.token = any(p_tenures) and t.cap is null order by t.token for share;
+  -- Whoever writes a checkpoint holds its tenure's lock since before it read the newest one: an opening that closes the
+  -- tenure waits for this commit, and the reverse; and of two that write at once, the later one copies what the other knew.
+  perform from outbox_tenure t where t.token = any(p_tenures) and t.cap is null order by t.token for no key update;
   insert into outbox_checkpoint (queue, position, consumed, outstanding, evidence, facts)
   select m.queue, m.position, k.consumed, k.outstanding, 'marker', k.facts
     from unnest(p_queues, p_tenures, p_positions) as m(queue, tenure, position)

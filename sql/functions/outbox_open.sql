@@ -72,6 +72,8 @@ begin
    where not exists (select from outbox_batch b where b.queue = p_queue)
       on conflict do nothing;
   select max(b.batch) into newest from outbox_batch b where b.queue = p_queue;
+  -- What its holder is writing down at this moment counts.
+  perform from outbox_tenure t where t.queue = p_queue and t.cap is null for update;
   select c.* into k from outbox_checkpoint c where c.queue = p_queue order by c.checkpoint desc limit 1;
   select t.* into v_seen from outbox_tenure t where t.token = p_seen and t.queue = p_queue;
   select b.* into trusted, cause, v_starts, v_before, v_life

@@ -6,7 +6,8 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
-  perform from outbox_tenure t where t.token = p_tenure and t.queue = p_queue and t.cap is null for share;
+  -- As in outbox_mark: a position that is marked meanwhile must not be taken back, or it stays so while nothing moves.
+  perform from outbox_tenure t where t.token = p_tenure and t.queue = p_queue and t.cap is null for no key update;
   if not found then
     return false;
   end if;
