@@ -118,6 +118,7 @@ create table outbox_held (
 );
 alter table outbox_held add constraint outbox_held_pkey PRIMARY KEY (id);
 CREATE INDEX outbox_held_batch ON outbox_held USING btree (queue, batch) WHERE (batch IS NOT NULL);
+CREATE INDEX outbox_held_cancelled ON outbox_held USING btree (cancelled_at) WHERE (cancelled_at IS NOT NULL);
 CREATE INDEX outbox_held_due ON outbox_held USING btree (queue, due, id) WHERE ((batch IS NULL) AND (cancelled_at IS NULL));
 CREATE INDEX outbox_held_incident ON outbox_held USING btree (incident) WHERE (incident IS NOT NULL);
 CREATE INDEX outbox_held_task ON outbox_held USING btree (task_id);
@@ -144,6 +145,7 @@ create table outbox_incident (
 alter table outbox_incident add constraint outbox_incident_pkey PRIMARY KEY (incident);
 CREATE INDEX outbox_incident_open ON outbox_incident USING btree (queue) WHERE ((recovered_at IS NULL) AND (cancelled_at IS NULL));
 CREATE INDEX outbox_incident_queue ON outbox_incident USING btree (queue, noticed_at);
+CREATE INDEX outbox_incident_settled ON outbox_incident USING btree (COALESCE(recovered_at, cancelled_at)) WHERE (COALESCE(recovered_at, cancelled_at) IS NOT NULL);
 
 create table outbox_meta (
   singleton boolean not null default true,
@@ -186,6 +188,7 @@ create table outbox_receipt (
   once_at timestamp with time zone
 );
 alter table outbox_receipt add constraint outbox_receipt_pkey PRIMARY KEY (task_id);
+CREATE INDEX outbox_receipt_age ON outbox_receipt USING btree (GREATEST(acked_at, once_at));
 
 create table outbox_s0 partition of outbox (
 ) FOR VALUES IN ('0') with (autovacuum_enabled=off);
@@ -461,7 +464,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns SETOF outbox; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_trim(p_min_age interval, p_max_age interval, p_slice integer)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_truncatable()
 --   returns SETOF integer; sql, set search_path = SCHEMA, pg_temp

@@ -6,8 +6,13 @@ create or replace function outbox_trim(p_min_age interval, p_max_age interval, p
 returns bigint
 language plpgsql volatile
 set search_path from current
+set enable_seqscan = off
+set jit = off
 as $$
 declare
+  -- Fixed before anything is looked for: an index cannot be asked for what the clock says meanwhile.
+  v_now    constant timestamptz := clock_timestamp();
+  v_oldest constant timestamptz := v_now - p_max_age;
   q      text;
   v_done bigint;
   v_n    bigint;
@@ -24,7 +29,7 @@ begin
       select o.checkpoint from outbox_checkpoint o
        where o.queue = q
          and o.checkpoint < (select max(l.checkpoint) from outbox_checkpoint l
-                              where l.queue = q and l.at <= clock_timestamp() - p_min_age * 2)
+                              where l.queue = q and l.at <= v_now - p_min_age * 2)
        order by o.checkpoint limit p_slice);
     get diagnostics v_n = row_count;
     v_sum := v_sum + v_n;
@@ -38,7 +43,7 @@ begin
     v_sum := v_sum + v_n;
     delete from outbox_tenure t where t.token in (
       select o.token from outbox_tenure o
-       where o.queue = q and o.closed_at < clock_timestamp() - p_max_age order by o.opened_at limit p_slice);
+       where o.queue = q and o.opened_at < v_oldest and o.closed_at < v_oldest order by o.opened_at limit p_slice);
     get diagnostics v_n = row_count;
     v_sum := v_sum + v_n;
   end loop;
@@ -46,20 +51,25 @@ begin
   -- A cancelled copy keeps its row from being planned for as long as the log holds the row.
   delete from outbox_held h where h.id in (
     select o.id from outbox_held o
-     where o.cancelled_at < clock_timestamp() - p_max_age
-       and not exists (select from outbox l where l.queue = o.queue and l.id = o.id) limit p_slice);
+     where o.cancelled_at < v_oldest and not exists (select from outbox l where l.queue = o.queue and l.id = o.id)
+     order by o.cancelled_at limit p_slice);
+  get diagnostics v_n = row_count;
+  v_sum := v_sum + v_n;
   delete from outbox_dedupe d where (d.queue, d.key) in (
-    select o.queue, o.key from outbox_dedupe o where o.expires_at < clock_timestamp() order by o.expires_at limit p_slice);
+    select o.queue, o.key from outbox_dedupe o where o.expires_at < v_now order by o.expires_at limit p_slice);
   get diagnostics v_n = row_count;
   v_sum := v_sum + v_n;
   delete from outbox_receipt r where r.task_id in (
-    select o.task_id from outbox_receipt o
-     where greatest(o.acked_at, o.once_at) < clock_timestamp() - p_max_age limit p_slice);
+    select o.task_id from outbox_receipt o where greatest(o.acked_at, o.once_at) < v_oldest
+     order by greatest(o.acked_at, o.once_at) limit p_slice);
   get diagnostics v_n = row_count;
   v_sum := v_sum + v_n;
   delete from outbox_incident i where i.incident in (
     select o.incident from outbox_incident o
-     where coalesce(o.recovered_at, o.cancelled_at) < clock_timestamp() - p_max_age * 4 limit p_slice);
+     where coalesce(o.recovered_at, o.cancelled_at) < v_now - p_max_age * 4
+     order by coalesce(o.recovered_at, o.cancelled_at) limit p_slice);
+  get diagnostics v_n = row_count;
+  v_sum := v_sum + v_n;
   return v_sum;
 end
 $$;

@@ -73,3 +73,66 @@ async fn a_trim_takes_a_slice_and_leaves_the_cursor() {
     number(&client, trim).await;
     assert_eq!(number(&client, "select count(*) from outbox_batch").await, 2);
 }
+
+/// What is old and what is young of everything that is kept for a while; nothing of it is a ledger's.
+const OLD_AND_YOUNG: &str = "
+    insert into outbox_receipt (task_id, acked_at) select gen_random_uuid(), now() - n * interval '1 d' from unnest(array[0, 2, 3]) n;
+    insert into outbox_receipt (task_id, once_at) select gen_random_uuid(), now() - n * interval '1 d' from unnest(array[0, 2]) n;
+    insert into outbox_receipt (task_id, acked_at, once_at) values (gen_random_uuid(), now() - interval '3 d', now());
+    insert into outbox_dedupe (queue, key, task_id, expires_at)
+      select 'q', n::text, gen_random_uuid(), now() + n * interval '1 h' from unnest(array[-2, -1, 1]) n;
+    insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, created_at, due, cancelled_at)
+      select n, gen_random_uuid(), 'q', 't', '[]', '{}', '{}', now(), now(), now() - n * interval '1 d'
+        from unnest(array[0, 2, 3]) n;
+    insert into outbox_incident (queue, destination, cause, relay, recovered_at, cancelled_at)
+      values ('q', '', 'missing', '', now() - interval '5 d', null), ('q', '', 'operator', '', null, now() - interval '5 d'),
+             ('q', '', 'missing', '', now() - interval '3 d', null), ('q', '', 'missing', '', null, null);
+    insert into outbox_tenure (token, queue, destination, incarnation, opened_batch, cap, base, relay, opened_at, closed_at)
+      select gen_random_uuid(), 'q', '', '', 0, 0, 0, '', now() - interval '9 d', now() - n * interval '1 d'
+        from unnest(array[0, 2, 3]) n";
+
+#[tokio::test]
+async fn receipts_keys_copies_incidents_and_tenures_go_when_they_are_old_and_not_before() {
+    let database = Database::migrated();
+    let client = database.connect().await;
+    client.batch_execute("insert into outbox_queue (queue) values ('q')").await.unwrap();
+    client.batch_execute(OLD_AND_YOUNG).await.unwrap();
+    assert_eq!(number(&client, "select outbox_trim('1 h', '1 d', 1000)").await, 3 + 2 + 2 + 2 + 2);
+    for (table, left) in [("receipt", 3), ("dedupe", 1), ("held", 1), ("incident", 2), ("tenure", 1)] {
+        assert_eq!(number(&client, &format!("select count(*) from outbox_{table}")).await, left, "{table}");
+    }
+    assert_eq!(number(&client, "select outbox_trim('1 h', '1 d', 1000)").await, 0);
+}
+
+#[tokio::test]
+async fn a_trim_that_finds_nothing_reads_nothing_of_what_stays() {
+    let database = Database::migrated();
+    let mut client = database.connect().await;
+    client
+        .batch_execute(
+            "insert into outbox_queue (queue) values ('q'); \
+             insert into outbox_receipt (task_id, acked_at) select gen_random_uuid(), now() from generate_series(1, 5000); \
+             insert into outbox_dedupe (queue, key, task_id, expires_at) \
+               select 'q', n::text, gen_random_uuid(), now() + interval '1 d' from generate_series(1, 5000) n; \
+             insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, created_at, due) \
+               select n, gen_random_uuid(), 'q', 't', '[]', '{}', '{}', now(), now() + interval '1 d' \
+                 from generate_series(1, 5000) n",
+        )
+        .await
+        .unwrap();
+    for statistics in ["select", "analyze"] {
+        client.batch_execute(statistics).await.unwrap();
+        // The plan is another one once it has been made for any parameters.
+        for _ in 0..8 {
+            let transaction = client.transaction().await.unwrap();
+            transaction.query_one("select outbox_trim('1 h', '1 d', 1000)", &[]).await.unwrap();
+            let read = "select relname::text, seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables \
+                         where relname in ('outbox_receipt', 'outbox_dedupe', 'outbox_held') order by 1";
+            let read: Vec<(String, i64)> =
+                transaction.query(read, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+            // The planner itself looks at the ends of an index.
+            assert!(read.len() == 3 && read.iter().all(|(_, rows)| *rows < 100), "{statistics}: {read:?}");
+            transaction.rollback().await.unwrap();
+        }
+    }
+}
