@@ -40,8 +40,11 @@ def it_is_modest_and_asks_nothing_of_redis(charts):
         variables = environment(relay)
         assert variables["OUTBOXD_DATABASE__POOL_SIZE"] == "2"
         assert variables["OUTBOXD_HTTP__LISTEN"] == "0.0.0.0:9187"
+        assert variables["OUTBOXD_RELAY__DRAIN"] == "committed"
         paths = {name: relay[name + "Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
         assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}, paths
+    planned = relay_of(app("1.31.0", charts, config={"relay": {"drain": "planned"}}), "initContainers")
+    assert environment(planned)["OUTBOXD_RELAY__DRAIN"] == "planned"
     quiet = relay_of(app("1.31.0", charts, probes={"readiness": {"enabled": False}}), "initContainers")
     assert "readinessProbe" not in quiet
 

@@ -1,6 +1,6 @@
 //! `outboxd wait --drained`: ends when everything committed before the call is dispatched, dead or expired.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 
@@ -8,11 +8,7 @@ use super::config::SourceArgs;
 use super::exit::Exit;
 use super::{connect, say};
 use crate::config::Period;
-use crate::fault::Fault;
-use crate::pg::Outbox;
-
-/// Between two looks: positions are copied to Postgres once a second.
-const EVERY: Duration = Duration::from_millis(200);
+use crate::relay::drain::drained;
 
 /// The arguments of `outboxd wait`.
 #[derive(Debug, Args)]
@@ -34,7 +30,7 @@ pub(super) async fn run(args: WaitArgs) -> Exit {
         Err(exit) => return exit,
     };
     let deadline = Instant::now() + args.timeout.get();
-    match drained(&outbox, deadline).await {
+    match drained(&outbox, deadline, |_| true).await {
         Ok(left) if left.is_empty() => Exit::Ok,
         Ok(left) => {
             say(&format!(
@@ -45,17 +41,5 @@ pub(super) async fn run(args: WaitArgs) -> Exit {
             Exit::Failure
         }
         Err(fault) => connect::failed(&fault),
-    }
-}
-
-/// The queues that still hold such a row at the deadline.
-async fn drained(outbox: &Outbox, deadline: Instant) -> Result<Vec<String>, Fault> {
-    let snapshot = outbox.snapshot().await?;
-    loop {
-        let left = outbox.undispatched(&snapshot).await?;
-        if left.is_empty() || Instant::now() >= deadline {
-            return Ok(left);
-        }
-        tokio::time::sleep(EVERY.min(deadline.saturating_duration_since(Instant::now()))).await;
     }
 }

@@ -167,7 +167,6 @@ impl Checker<'_> {
                 format!("{} is too small: use 1MiB or more", retention.segment_size),
             );
         }
-        self.at_least(&["retention", "dedupe"], retention.dedupe, Period::from_secs(1));
     }
 
     fn queues(&mut self) {

@@ -42,7 +42,8 @@ pub use schema::json_schema;
 pub use secret::{Secret, redact};
 pub use secret_file::SecretFiles;
 pub use sections::{
-    DatabaseSettings, Doorbell, HttpSettings, LogFormat, LogSettings, RedisSettings, RelaySettings, RetentionSettings,
+    DatabaseSettings, Doorbell, Drain, HttpSettings, LogFormat, LogSettings, RedisSettings, RelaySettings,
+    RetentionSettings,
 };
 pub use sources::{DEFAULT_FILE, Flag, Sources};
 pub use units::{Period, Size};

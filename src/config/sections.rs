@@ -83,6 +83,17 @@ pub enum Doorbell {
     Off,
 }
 
+/// What a relay still relays when it is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Drain {
+    /// What is in the ledger; the rest waits for another relay.
+    Planned,
+    /// Whatever was committed before, but for queues that are paused or stopped: for a relay beside an application that
+    /// has just ended.
+    Committed,
+}
+
 /// One Redis server that queues are published to; its name is what `redis =` of a queue refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -148,7 +159,7 @@ pub struct RelaySettings {
     pub batch_size: u32,
     /// The most bytes in one batch; a single larger row is a batch of its own.
     pub batch_bytes: Size,
-    /// The longest time that a commit waits when no doorbell reaches the relay.
+    /// How often to look for rows when no doorbell reaches the relay, and so the longest time that a commit waits then.
     pub poll_interval: Period,
     /// How often an idle relay compares Redis with the ledger, and so how soon a loss is noticed.
     pub idle_look: Period,
@@ -161,7 +172,9 @@ pub struct RelaySettings {
     pub replay_settle: Period,
     /// How long a row waits before a relay takes a queue that another relay served last.
     pub takeover_after: Period,
-    /// The longest time that a stopping relay waits for what is in flight.
+    /// What a relay still relays when it is told to stop.
+    pub drain: Drain,
+    /// The longest time that a stopping relay takes for that.
     pub drain_timeout: Period,
     /// The first wait after a failure of a server; it doubles, with jitter, up to `retry_max`.
     pub retry_min: Period,
@@ -181,6 +194,7 @@ impl Default for RelaySettings {
             replay_horizon: Period::from_secs(15 * 60),
             replay_settle: Period::from_secs(2),
             takeover_after: Period::from_secs(1),
+            drain: Drain::Planned,
             drain_timeout: Period::from_secs(10),
             retry_min: Period::from_millis(100),
             retry_max: Period::from_secs(15),
@@ -198,8 +212,6 @@ pub struct RetentionSettings {
     pub max: Period,
     /// Producers move to the next segment of the log once the current one is this large.
     pub segment_size: Size,
-    /// How long a `dedupe_key` is remembered.
-    pub dedupe: Period,
 }
 
 impl Default for RetentionSettings {
@@ -208,7 +220,6 @@ impl Default for RetentionSettings {
             min: Period::from_secs(60 * 60),
             max: Period::from_secs(7 * 24 * 60 * 60),
             segment_size: Size::from_bytes(256 << 20),
-            dedupe: Period::from_secs(24 * 60 * 60),
         }
     }
 }

@@ -6,8 +6,8 @@ use super::backoff::Backoff;
 use crate::config::RelaySettings;
 use crate::pg::{Ask, Work};
 
-/// How long a look may be put off while relays poll instead of listening.
-const LONGEST_POLL: Duration = Duration::from_millis(100);
+/// How long a look may be put off while somebody may have inserted a row without ringing.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How often to look at rows that another relay should have taken.
 const WATCH: Duration = Duration::from_millis(500);
 /// Above this the notification queue is too full to add to it: rows wait for the poll.
@@ -105,7 +105,7 @@ impl Bell {
             pace: Backoff::new(Duration::from_millis(2), Duration::from_millis(10)),
             beside: Backoff::new(Duration::from_millis(10), Duration::from_millis(25)),
             aside: Backoff::new(Duration::from_millis(5), Duration::from_millis(8)),
-            patience: Backoff::new(Duration::from_millis(5), LONGEST_POLL),
+            patience: Backoff::new(Duration::from_millis(5), PATIENCE),
         }
     }
 
@@ -195,7 +195,10 @@ impl Bell {
             Phase::Awake if now.saturating_duration_since(self.last_busy) < settings.linger.get() => {
                 until(self.pace.step())
             }
-            Phase::Awake if !self.allowed || !self.quiet => until(LONGEST_POLL.min(settings.poll_interval.get())),
+            Phase::Awake if !self.allowed || !self.quiet => {
+                let poll = settings.poll_interval.get();
+                until(if self.seen.foreign { poll.min(WATCH) } else { poll })
+            }
             Phase::Awake if self.keeper => {
                 self.phase = Phase::Arming;
                 self.patience.reset();

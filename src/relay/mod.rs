@@ -6,13 +6,14 @@
 //! afterwards: [`mark`] copies the markers' positions there once a second. After anything uncertain the lane goes back
 //! to [`open`], the only way in. Beside the corridor, [`look`] asks Redis once a second whether it still stands where it
 //! was left, [`confirm`] what was consumed, by [`rules`] that decide what absence proves ([`receipts`] come from workers),
-//! and [`incident`] tells what was lost; [`rotate`] empties segments, [`gauge`] counts.
+//! and [`incident`] tells what was lost; [`rotate`] empties segments, [`gauge`] counts. [`drain`] is the end.
 
 mod absence;
 mod backoff;
 mod baseline;
 mod bell;
 mod confirm;
+pub(crate) mod drain;
 mod encode;
 mod forward;
 mod gauge;
@@ -63,7 +64,7 @@ pub struct Parts {
     pub id: String,
     /// What `/api/v1/status` shows.
     pub status: watch::Sender<serde_json::Value>,
-    /// Ends the relay in good order: what is planned is published, within `relay.drain_timeout`.
+    /// Ends the relay in good order: what `relay.drain` says is published, within `relay.drain_timeout`.
     pub stop: CancellationToken,
 }
 
@@ -86,7 +87,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
         board: Board::default(),
         kick: Notify::new(),
         back: Notify::new(),
-        stop: parts.stop,
+        stop: CancellationToken::new(),
     });
     let hints = Arc::new(Hints::default());
     let lanes = TaskTracker::new();
@@ -110,20 +111,11 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
     parts.health.ready();
     tracing::info!(event = "relay.ready", relay = shared.id, installation = %shared.installation);
 
-    wake.run().await;
+    let ((), asked) = tokio::join!(wake.run(), drain::stop(&shared, parts.stop));
     lanes.close();
-    let bound = shared.config().relay.drain_timeout.get();
-    let drained = tokio::time::timeout(bound, finish(&shared, &lanes, &chores)).await.is_ok();
+    let drained = drain::finish(&shared, asked, &lanes, &chores).await;
     tracing::info!(event = "relay.stopped", drained);
     Ok(())
-}
-
-/// Waits for what is under way, then lets others have the queues.
-async fn finish(shared: &Shared, lanes: &TaskTracker, chores: &TaskTracker) {
-    lanes.wait().await;
-    chores.wait().await;
-    // Others take its queues at once; if it fails, they do after a second.
-    let _tried: Result<(), Fault> = shared.outbox.release(&shared.id).await;
 }
 
 /// Refuses a database whose stored transaction ids are another's.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use outboxd::sandbox::RedisOptions;
 
-use super::{Observer, PROMPT, arrive, depth, dozes, insert, relay, text};
-use crate::common::{Fixture, SOON, eventually};
+use super::{LIST, Observer, PROMPT, arrive, depth, dozes, insert, relay, text};
+use crate::common::{Fixture, RelayProcess, SOON, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_busy_writers_hardly_a_commit_rings() {
@@ -75,6 +75,26 @@ async fn an_idle_relay_issues_at_most_two_statements_a_second_and_so_does_a_seco
     eprintln!("idle: {:.2} statements/s alone, {:.2}/s two relays", rate(&alone), rate(&both));
     assert!(rate(&alone) <= 2.0, "{alone:#?}");
     assert!(rate(&both) <= 4.0, "{both:#?}");
+}
+
+#[tokio::test]
+async fn an_idle_relay_without_a_bell_issues_at_most_two_statements_a_second() {
+    let fixture =
+        Fixture::with_own_postgres(&[("log_statement", "all"), ("autovacuum", "off")], RedisOptions::default());
+    let silent = [("OUTBOXD_DATABASE__DOORBELL", "off")];
+    let _relay = RelayProcess::ready(&fixture.sandbox, &fixture.config(LIST), &silent, &[]).await;
+    let client = fixture.database.connect().await;
+    insert(&client, "q").await;
+    arrive(&fixture.redis, "q", 1, SOON).await;
+    let looked = "select count(*) from outbox_checkpoint where evidence = 'observed'";
+    assert!(eventually(SOON, || async { client.query_one(looked, &[]).await.unwrap().get::<_, i64>(0) > 0 }).await);
+    let span = Duration::from_secs(8);
+    let idle = statements(&fixture, span).await;
+    eprintln!("idle, no bell: {} statements in {span:?}", idle.len());
+    assert!(idle.len() <= 16, "{idle:#?}");
+    // And a row is found by the poll.
+    insert(&client, "q").await;
+    arrive(&fixture.redis, "q", 2, SOON).await;
 }
 
 #[tokio::test]

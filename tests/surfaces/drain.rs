@@ -33,6 +33,47 @@ async fn sigterm_under_load_lets_what_is_planned_arrive_and_the_rest_wait() {
     assert_eq!(len(&fixture, "a"), 20_000);
 }
 
+const COMMITTED: &str = "[relay]\nbatch_size = 100\ndrain = \"committed\"\ndrain_timeout = \"10m\"\n[defaults]\nwindow = 0\n[log]\nlevel = \"debug\"\n";
+
+#[tokio::test]
+async fn a_relay_that_drains_what_is_committed_relays_all_of_it_before_it_ends() {
+    let fixture = Fixture::new();
+    let mut relay = RelayProcess::ready(&fixture.sandbox, &fixture.config(COMMITTED), &[], &[]).await;
+    fixture.database.sql("insert into outbox (queue, task) select 'a', 't' from generate_series(1, 20000)");
+    relay.wait_event("queue.published", |_| true, SOON).await;
+    // As an application does that ends: its last commit, and the signal follows.
+    fixture.database.sql("insert into outbox (queue, task) values ('b', 't')");
+    assert!(relay.stop().success());
+    assert_eq!((len(&fixture, "a"), len(&fixture, "b")), (20_000, 1));
+    assert_eq!(relay.events().last().unwrap().field("drained"), &serde_json::Value::from(true));
+}
+
+#[tokio::test]
+async fn a_relay_that_drains_what_is_committed_does_not_wait_for_queues_that_cannot_go_on() {
+    let fixture = Fixture::new();
+    let mut relay = RelayProcess::ready(&fixture.sandbox, &fixture.config(COMMITTED), &[], &[]).await;
+    fixture.redis.cmd(["SET", "broken", "a string"]).unwrap();
+    fixture.database.sql("insert into outbox (queue, task) values ('broken', 't'), ('paused', 't')");
+    relay.wait_event("queue.halted", |_| true, SOON).await;
+    assert!(eventually_blocking(SOON, || len(&fixture, "paused") == 1));
+    assert!(super::command(&fixture, &["queue", "pause", "paused"]).status.success());
+    relay.wait_event("queue.left", |event| event.text("queue") == "paused", SOON).await;
+    fixture.database.sql("insert into outbox (queue, task) values ('paused', 't'), ('other', 't')");
+    assert!(relay.stop().success());
+    assert_eq!((len(&fixture, "paused"), len(&fixture, "other")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_relay_that_drains_what_is_committed_ends_within_the_bound_while_redis_swallows_everything() {
+    let fixture = Fixture::new();
+    let proxy = Proxy::start(fixture.redis.port()).unwrap();
+    let mut relay = stuck(&fixture, &proxy, "[relay]\ndrain = \"committed\"\ndrain_timeout = \"800ms\"\n").await;
+    assert!(relay.stop().success());
+    let undrained = relay.wait_event("relay.undrained", |_| true, SOON);
+    let told = undrained.await;
+    assert_eq!(told.text("queues"), "a");
+}
+
 /// A relay with a batch on its way to a Redis that does not answer.
 async fn stuck(fixture: &Fixture, proxy: &Proxy, more: &str) -> RelayProcess {
     let more = format!("[log]\nlevel = \"debug\"\n{more}");

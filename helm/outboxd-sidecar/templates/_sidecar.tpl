@@ -33,7 +33,7 @@ What an application's chart includes. Each takes (dict "context" $ "values" .Val
 {{- end }}
 {{- end }}
 
-{{/* Starts before the application and stops after it: what the application commits while it stops is relayed too. */}}
+{{/* Starts before the application and stops after it: what the application committed by then is relayed first. */}}
 {{- define "outboxd.sidecar.container" -}}
 {{- if not (semverCompare ">=1.29.0-0" .context.Capabilities.KubeVersion.Version) }}
 {{- fail (printf "outboxd-sidecar: a native sidecar needs Kubernetes 1.29 or later, and this is %s; set form to classic or auto (or render with --kube-version)." .context.Capabilities.KubeVersion.Version) }}
@@ -152,6 +152,8 @@ volumeMounts:
 {{- end }}
 - name: OUTBOXD_DATABASE__POOL_SIZE
   value: {{ .values.poolSize | quote }}
+- name: OUTBOXD_RELAY__DRAIN
+  value: {{ ((.values.config).relay).drain | default "committed" }}
 - name: OUTBOXD_HTTP__LISTEN
   value: {{ printf "%s:%d" .values.http.address (int .values.http.port) | quote }}
 - name: OUTBOXD_LOG__FORMAT

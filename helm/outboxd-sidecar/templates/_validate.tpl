@@ -37,7 +37,7 @@
 {{- if ($config.relay).id }}
 {{- fail "outboxd-sidecar: config.relay.id gives all relays one name, and two relays must not share one; remove it (the default is made of the pod's name)." }}
 {{- end }}
-{{- $taken := list "OUTBOXD_DATABASE__POOL_SIZE" "OUTBOXD_HTTP__LISTEN" "OUTBOXD_LOG__FORMAT" "OUTBOXD_CONFIG" "OUTBOXD_RELAY__ID" }}
+{{- $taken := list "OUTBOXD_DATABASE__POOL_SIZE" "OUTBOXD_RELAY__DRAIN" "OUTBOXD_HTTP__LISTEN" "OUTBOXD_LOG__FORMAT" "OUTBOXD_CONFIG" "OUTBOXD_RELAY__ID" }}
 {{- range list
       (dict "from" .values.database.existingSecret "names" (list "OUTBOXD_DATABASE__URL" "OUTBOXD_DATABASE__URL_FILE" "DATABASE_URL" "DATABASE_URL_FILE"))
       (dict "from" .values.database.listen.existingSecret "names" (list "OUTBOXD_DATABASE__LISTEN_URL" "OUTBOXD_DATABASE__LISTEN_URL_FILE"))
