@@ -40,7 +40,7 @@ pub async fn run(stage: &Stage) -> Part {
             aims.push(Aim {
                 what: "commit to Redis at 1,000 rows/s",
                 wanted: "p50 3 ms, p99 15 ms",
-                here: format!("{:.1} ms, {:.1} ms", latencies[0], latencies[1]),
+                here: format!("{:.2} ms, {:.2} ms", latencies[0], latencies[1]),
                 met: latencies[0] <= 3.0 && latencies[1] <= 15.0,
             });
         }

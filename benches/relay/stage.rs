@@ -97,15 +97,22 @@ impl Stage {
         let version = self.postgres.sql("postgres", "show server_version").unwrap();
         let redis = self.redis.info("redis_version").unwrap().unwrap_or_default();
         format!(
-            "The output of one run of `make bench`{}. Ratios hold within this run; absolute figures are the machine's.\n\n\
+            "The output of one run of `{}make bench`{}. Ratios hold within this run; absolute figures are the machine's.\n\n\
              {cores} cores ({}), load {} before the run, PostgreSQL {} (fsync on), Redis {redis} without persistence, all on \
              one machine over loopback.",
+            settings(),
             commit().map(|commit| format!(" at commit {commit}")).unwrap_or_default(),
             model.map_or("unknown", |(_, name)| name),
             load.split_whitespace().next().unwrap_or("unknown"),
             version.trim()
         )
     }
+}
+
+/// What was not left as it usually is, as it would stand before a command.
+fn settings() -> String {
+    let set = std::env::vars().filter(|(name, _)| name.starts_with("OUTBOXD_BENCH_"));
+    set.fold(String::new(), |told, (name, value)| told + &name + "=" + &value + " ")
 }
 
 /// Which sources were built, if git is there and knows. What an earlier run wrote into the results does not count.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use outboxd::sandbox::{Direction, Persistence, Proxy, Redis, RedisOptions, Sandbox};
 use uuid::Uuid;
 
-use super::cell::{Cell, Consumer, Loss, Relays};
+use super::cell::{Cell, Consumer, Loss};
 use super::clock;
 use super::proof::{Evictions, Life, Mark, deleted, emptied, renamed};
 use super::stage::{MARKER_KEY, Stage};
@@ -157,9 +157,7 @@ fn cut(stage: &Stage, cell: Cell) -> (String, HashSet<Uuid>) {
     let proxy = stage.proxy.as_ref().unwrap();
     proxy.refuse().unwrap();
     let open = proxy.stats().open;
-    // Celery workers are not behind the proxy, and the relay may be dead.
-    let somebody = cell.consumer != Consumer::Celery || cell.relays != Relays::Killed;
-    assert!(open > 0 || !somebody, "{cell}: nobody was connected");
+    assert!(open > 0, "{cell}: nobody was connected");
     proxy.cut();
     assert!(proxy.wait(SOON, |stats| stats.open == 0), "{cell}: {:?}", proxy.stats());
     let refused = std::net::TcpStream::connect(stage.address());
