@@ -15,8 +15,9 @@ use outboxd::wire::{Format, FormatSpec};
 use redis::aio::MultiplexedConnection;
 use uuid::Uuid;
 
+use super::report::{Aim, Part, median, thousands};
+use super::setting;
 use super::stage::Stage;
-use super::{median, setting, thousands};
 
 const BATCH: usize = 500;
 const QUEUE: &str = "default";
@@ -38,7 +39,7 @@ struct Wal {
     records: Option<f64>,
 }
 
-pub async fn run(stage: &Stage) -> String {
+pub async fn run(stage: &Stage) -> Part {
     let rows = setting("OUTBOXD_BENCH_ROWS", 1_000_000);
     let rounds = setting("OUTBOXD_BENCH_ROUNDS", 3);
     let mut all = Vec::new();
@@ -53,13 +54,15 @@ pub async fn run(stage: &Stage) -> String {
     report(rows, &all)
 }
 
-fn report(rows: u64, all: &[Round]) -> String {
+fn report(rows: u64, all: &[Round]) -> Part {
     let of = |pick: fn(&Round) -> f64| median(all.iter().map(pick).collect());
     let ratio = |pick: fn(&Round) -> f64| {
         let ratios: Vec<f64> = all.iter().map(pick).collect();
         let (min, max) = ratios.iter().fold((f64::MAX, 0.0_f64), |(min, max), r| (min.min(*r), max.max(*r)));
-        format!("{:.2} ({min:.2} to {max:.2})", median(ratios))
+        (median(ratios), min, max)
     };
+    let (to_pump, to_classic) = (ratio(|r| r.outboxd / r.pump), ratio(|r| r.outboxd / r.classic));
+    let spread = |(median, min, max): (f64, f64, f64)| format!("{median:.2} ({min:.2} to {max:.2})");
     let mut text = format!("## Draining a backlog of {} rows, batches of {BATCH}\n\n", thousands(rows as f64));
     text += "| | rows/s | WAL per row for dispatching |\n|---|---|---|\n";
     let _ = writeln!(text, "| (a) unsafe pump: `COPY` out, pipelined `LPUSH` | {} | 0 B |", thousands(of(|r| r.pump)));
@@ -75,8 +78,8 @@ fn report(rows: u64, all: &[Round]) -> String {
     };
     let (speed, total) = (thousands(of(|r| r.outboxd)), of(|r| r.wal_outboxd.total));
     let _ = writeln!(text, "| (c) outboxd | {speed} | {total:.2} B{records} |\n");
-    let _ = writeln!(text, "- (c) / (a): {}", ratio(|r| r.outboxd / r.pump));
-    let _ = writeln!(text, "- (c) / (b): {}", ratio(|r| r.outboxd / r.classic));
+    let _ = writeln!(text, "- (c) / (a): {}", spread(to_pump));
+    let _ = writeln!(text, "- (c) / (b): {}", spread(to_classic));
     let _ = writeln!(text, "- resident memory of the relay at the end of the drain: {:.1} MB\n", of(|r| r.memory));
     let _ = writeln!(
         text,
@@ -84,7 +87,31 @@ fn report(rows: u64, all: &[Round]) -> String {
          everything that it writes meanwhile, each round beginning right after a checkpoint.\n",
         all.len()
     );
-    text
+    Part { text, aims: aims(to_pump.0, to_classic.0, total, of(|r| r.wal_outboxd.records.unwrap_or(f64::NAN))) }
+}
+
+/// A server that cannot tell its full-page images is held to the aim with them.
+fn aims(to_pump: f64, to_classic: f64, wal: f64, records: f64) -> Vec<Aim> {
+    let told = if records.is_nan() {
+        format!("{wal:.2} B with full-page images")
+    } else {
+        format!("{records:.2} B of records; {wal:.2} B with the full-page images that follow each checkpoint")
+    };
+    vec![
+        Aim {
+            what: "drain, against the unsafe pump",
+            wanted: "0.8 (0.5 as the first step)",
+            here: format!("{to_pump:.2}"),
+            met: to_pump >= 0.8,
+        },
+        Aim {
+            what: "drain, against the classic relay",
+            wanted: "3 (2 as the first step)",
+            here: format!("{to_classic:.2}"),
+            met: to_classic >= 3.0,
+        },
+        Aim { what: "WAL per row, full batches", wanted: "1 B", here: told, met: records.min(wal) <= 1.0 },
+    ]
 }
 
 /// The same rows for everybody: in the outbox, and in a table of the classic kind.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use outboxd::sandbox::Client;
 
+use super::report::{Aim, Part, thousands};
+use super::setting;
 use super::stage::{Relay, Stage};
-use super::{setting, thousands};
 
 const QUEUE: &str = "default";
 
@@ -19,7 +20,7 @@ struct Figures {
     peak: f64,
 }
 
-pub async fn run(stage: &Stage) -> String {
+pub async fn run(stage: &Stage) -> Part {
     let rows = setting("OUTBOXD_BENCH_ROWS", 1_000_000);
     stage.reset().await;
     let client = stage.connect().await;
@@ -59,7 +60,7 @@ pub async fn run(stage: &Stage) -> String {
     report(rows, &Figures { drain, noticed, replay: again, memory, peak })
 }
 
-fn report(rows: u64, figures: &Figures) -> String {
+fn report(rows: u64, figures: &Figures) -> Part {
     let rows = thousands(rows as f64);
     let mut text = format!("## Losing {rows} outstanding rows\n\n");
     let _ = writeln!(
@@ -76,7 +77,21 @@ fn report(rows: u64, figures: &Figures) -> String {
         "- resident memory of the relay: {:.1} MB after the drain, {:.1} MB at its highest\n",
         figures.memory, figures.peak
     );
-    text
+    let aims = vec![
+        Aim {
+            what: "replay of what was lost",
+            wanted: "50,000 rows/s",
+            here: format!("{} rows/s", thousands(figures.replay)),
+            met: figures.replay >= 50_000.0,
+        },
+        Aim {
+            what: "resident memory",
+            wanted: "25 MB",
+            here: format!("{:.1} MB at its highest", figures.peak),
+            met: figures.peak <= 25.0,
+        },
+    ];
+    Part { text, aims }
 }
 
 fn client_of(stage: &Stage) -> Client {

@@ -2,7 +2,7 @@
 //!
 //! `make bench` prints a report in Markdown. Everything is a ratio within this one run: absolute figures are the
 //! machine's. `OUTBOXD_BENCH_ROWS`, `OUTBOXD_BENCH_SECONDS` and `OUTBOXD_BENCH_ROUNDS` make it shorter or longer, and
-//! `OUTBOXD_BENCH_ONLY=drain|latency|commits|losses` runs one part.
+//! `OUTBOXD_BENCH_ONLY=drain|latency|lateness|commits|losses` runs one part.
 #![expect(clippy::print_stdout, reason = "the report is the product")]
 #![expect(unreachable_pub, reason = "everything here is one program; `pub` says that another module uses it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot measure ends there")]
@@ -16,11 +16,14 @@
 mod commits;
 mod drain;
 mod latency;
+mod lateness;
 mod losses;
+mod report;
 mod stage;
 
 use std::io::Write;
 
+use report::Part;
 use stage::Stage;
 
 /// A number from the environment, or what is usual.
@@ -35,37 +38,27 @@ fn main() {
     runtime.block_on(async {
         let stage = Stage::start().await;
         println!("# Results\n\n{}\n", stage.describe());
+        let mut aims = Vec::new();
+        let mut told = |part: Part| {
+            println!("{}", part.text);
+            aims.extend(part.aims);
+        };
         if wanted("drain") {
-            println!("{}", drain::run(&stage).await);
+            told(drain::run(&stage).await);
         }
         if wanted("latency") {
-            println!("{}", latency::run(&stage).await);
+            told(latency::run(&stage).await);
+        }
+        if wanted("lateness") {
+            told(lateness::run(&stage).await);
         }
         if wanted("losses") {
-            println!("{}", losses::run(&stage).await);
+            told(losses::run(&stage).await);
         }
         if wanted("commits") {
-            println!("{}", commits::run(&stage).await);
+            told(commits::run(&stage).await);
         }
+        println!("{}", report::compared(&aims));
         std::io::stdout().flush().unwrap();
     });
-}
-
-/// The middle one.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// With thousands separated.
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

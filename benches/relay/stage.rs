@@ -88,19 +88,43 @@ impl Stage {
         self.sandbox.subfolder(name).unwrap()
     }
 
-    /// What was measured on.
+    /// What was measured, and on what.
     pub fn describe(&self) -> String {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpu.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
         let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let version = self.postgres.sql("postgres", "show server_version").unwrap();
         let redis = self.redis.info("redis_version").unwrap().unwrap_or_default();
         format!(
-            "{cores} cores ({}), PostgreSQL {} (fsync on), Redis {redis} without persistence, all on one machine over loopback.",
+            "The output of one run of `{}make bench`{}. Ratios hold within this run; absolute figures are the machine's.\n\n\
+             {cores} cores ({}), load {} before the run, PostgreSQL {} (fsync on), Redis {redis} without persistence, all on \
+             one machine over loopback.",
+            settings(),
+            commit().map(|commit| format!(" at commit {commit}")).unwrap_or_default(),
             model.map_or("unknown", |(_, name)| name),
+            load.split_whitespace().next().unwrap_or("unknown"),
             version.trim()
         )
     }
+}
+
+/// What was not left as it usually is, as it would stand before a command.
+fn settings() -> String {
+    let set = std::env::vars().filter(|(name, _)| name.starts_with("OUTBOXD_BENCH_"));
+    set.fold(String::new(), |told, (name, value)| told + &name + "=" + &value + " ")
+}
+
+/// Which sources were built, if git is there and knows. What an earlier run wrote into the results does not count.
+fn commit() -> Option<String> {
+    let git = |args: &[&str]| {
+        let output =
+            std::process::Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!benches/RESULTS.md"])?;
+    Some(if changed.is_empty() { commit } else { format!("{commit} + changes") })
 }
 
 impl Relay {
@@ -120,4 +144,13 @@ impl Relay {
     pub fn stop(mut self) {
         self.process.stop(Duration::from_secs(20));
     }
+}
+
+/// The first argument of a Celery message, a number.
+pub fn first_argument(message: &[u8]) -> u64 {
+    use base64::Engine as _;
+    let message: serde_json::Value = serde_json::from_slice(message).unwrap();
+    let body = base64::engine::general_purpose::STANDARD.decode(message["body"].as_str().unwrap()).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    body[0][0].as_u64().unwrap()
 }

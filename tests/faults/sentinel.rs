@@ -62,6 +62,13 @@ async fn a_primary_that_sentinel_replaces_is_followed_and_nothing_is_lost() {
     assert!(eventually(SOON, promoted).await, "the sentinel promotes nobody");
     writer.exact(&replica).await;
     assert_eq!(count(&relay, "queue.halted") + count(&relay, "queue.loss"), 0);
+    // What another incarnation may have cost is known once a look has settled it.
+    let open = "select count(*) from outbox_tenure where cap is null and not certified";
+    let settled = || async { fixture.database.sql(open).trim() == "0" };
+    assert!(eventually(SOON, settled).await, "nobody looked whether anything is absent");
+    let incidents = fixture.database.sql("select cause, scheduled, evidence from outbox_incident");
+    assert_eq!(incidents.trim(), "", "nothing was lost, and an incident says otherwise");
+    writer.exact(&replica).await;
     assert!(relay.stop().success());
 }
 

@@ -8,6 +8,7 @@
 pub mod cell;
 pub mod consumers;
 pub mod loss;
+pub mod proof;
 mod run;
 mod stage;
 pub mod standing;

@@ -71,7 +71,9 @@ pub async fn play(cell: Cell, rows: i32) -> Outcome {
     scene.advance().await;
     let replaying = cell.load != Load::Replay || scene.open_incidents().await > 0;
     let ready = clock();
-    if cell.relays == Relays::Killed {
+    // A network that is cut is to be missed by somebody.
+    let dies_after = cell.loss == Loss::Cut;
+    if cell.relays == Relays::Killed && !dies_after {
         scene.relays[0].kill();
     }
     // A list that is drained meanwhile is not one that was evicted.
@@ -82,6 +84,9 @@ pub async fn play(cell: Cell, rows: i32) -> Outcome {
     let bite = strike(&scene.stage, cell, &armed);
     if evicts {
         scene.worker.resume();
+    }
+    if cell.relays == Relays::Killed && dies_after {
+        scene.relays[0].kill();
     }
     let mut seen_from = bite.at;
     if cell.relays == Relays::Killed {

@@ -6,14 +6,15 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use outboxd::sandbox::{Proxy, Redis, RedisOptions};
+use outboxd::sandbox::{Client, Proxy, Redis, RedisOptions};
 use rustix::process::Signal;
 use uuid::Uuid;
 
 use super::cell::{Cell, Consumer, Loss, Relays};
 use super::consumers::{Kind, Worker};
 use super::loss;
-use super::standing::{db, standing};
+use super::proof::Mark;
+use super::standing::standing;
 use crate::common::{Event, Fixture, RelayProcess, SOON, config};
 
 /// Redis is DB 1 of the server; other databases have data, too.
@@ -104,9 +105,14 @@ impl Stage {
         format!("redis://{}/1", self.address())
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         let port = self.proxy.as_ref().map_or(self.fixture.redis.port(), Proxy::port);
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// A connection by the way that clients take.
+    pub fn client(&self) -> Client {
+        Client::connect(self.address(), SOON).unwrap()
     }
 
     pub fn relay(&self) -> RelayProcess {
@@ -150,8 +156,7 @@ impl Stage {
 
     /// Where the marker stands; `None` if there is none, or the server does not answer.
     pub fn position(&self) -> Option<i64> {
-        let marker = db(self.server(), &["HVALS", MARKER_KEY]).ok()?.texts();
-        marker.first()?.rsplit(':').next()?.parse().ok()
+        Some(Mark::of(self.server(), MARKER_KEY)?.position)
     }
 
     /// How often a relay has looked at messages: nobody else asks for expiries.

@@ -1,8 +1,8 @@
 //! Many random producers, planners that crash: none missing, none twice, none from a rollback, in order, and every batch
 //! the same for ever.
 //!
-//! `OUTBOXD_READER_ROWS` sets how many rows, `OUTBOXD_READER_SEED` repeats the choices of an earlier run (not its
-//! interleaving, which is the machine's).
+//! `OUTBOXD_READER_ROWS` sets how many rows are committed, `OUTBOXD_READER_SEED` repeats the choices of an earlier run
+//! (not its interleaving, which is the machine's).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -62,14 +62,15 @@ async fn every_committed_row_is_planned_exactly_once_and_in_order() {
     }
     let batches = Arc::into_inner(ledger).unwrap().take();
     eprintln!(
-        "{} rows inserted in {written:.1?}, planned in {} batches by {:.1?}, {crashes} crashes",
+        "{} rows inserted, {} of them committed, in {written:.1?}, planned in {} batches by {:.1?}, {crashes} crashes",
         books.rows.load(Ordering::Relaxed),
+        books.kept.load(Ordering::Relaxed),
         batches.len(),
         began.elapsed()
     );
 
     same_when_read_again(&database, &batches).await;
-    exactly_what_committed(&database, &batches).await;
+    exactly_what_committed(&database, &batches, rows).await;
     in_order(&database, &batches, &books).await;
 }
 
@@ -191,9 +192,10 @@ async fn same_when_read_again(database: &Database, batches: &BTreeMap<(String, i
     assert_eq!(entries, i64::try_from(batches.len()).unwrap(), "the ledger holds what nobody has planned");
 }
 
-async fn exactly_what_committed(database: &Database, batches: &BTreeMap<(String, i64), Vec<Message>>) {
+async fn exactly_what_committed(database: &Database, batches: &BTreeMap<(String, i64), Vec<Message>>, rows: i64) {
     let client = database.connect().await;
     let committed = client.query("select queue, id from outbox", &[]).await.unwrap();
+    assert!(i64::try_from(committed.len()).unwrap() >= rows, "only {} rows were committed", committed.len());
     let mut open: HashSet<(String, i64)> = committed.iter().map(|row| (row.get(0), row.get(1))).collect();
     for ((queue, batch), rows) in batches {
         for (id, task) in rows {

@@ -28,8 +28,8 @@ pub struct Books {
     transactions: AtomicI64,
     /// Rows inserted so far, rolled back or not.
     pub rows: AtomicI64,
-    /// Those among them that are meant to stay,
-    kept: AtomicI64,
+    /// Those among them that stay: committed, or about to be,
+    pub kept: AtomicI64,
     /// and how many of these the planners have met.
     pub planned: AtomicI64,
     /// When a transaction's commit had returned. One that rolled back is not in it.
@@ -64,9 +64,9 @@ impl Writer {
         Self { books, client: database.connect().await, rng: Rng::with_seed(seed ^ (number << 32)), number }
     }
 
-    /// Writes until all of them have inserted so many rows.
+    /// Writes until all of them have committed so many rows.
     pub async fn run(mut self, total: i64) {
-        while self.books.rows.load(Ordering::Relaxed) < total {
+        while self.books.kept.load(Ordering::Relaxed) < total {
             if self.books.backlog() > BACKLOG {
                 // So that the planners meet open transactions to the end, and not a heap of finished ones.
                 tokio::time::sleep(Duration::from_millis(2)).await;

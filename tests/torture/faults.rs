@@ -1,4 +1,4 @@
-//! One fault at a time, drawn at random.
+//! One fault at a time, drawn at random. Each panics unless it bit; what found nothing to take is counted apart.
 
 use std::fs;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use outboxd::sandbox::StopMode;
 use rustix::process::Signal;
 
 use super::scene::{QUEUES, Scene};
-use crate::matrix::loss::{copy, log_of};
-use crate::matrix::standing::db;
+use crate::matrix::loss::{copy, tear};
+use crate::matrix::proof::{deleted, emptied};
 
 const ALL: [Fault; 16] = [
     Fault::Flushall,
@@ -60,9 +60,11 @@ enum Fault {
 /// Does something bad.
 pub async fn one(scene: &mut Scene, rng: &mut Rng) {
     let fault = ALL[rng.usize(..ALL.len())];
-    scene.count(&format!("{fault:?}"));
+    let mut bit = true;
     match fault {
-        Fault::Flushall | Fault::Flushdb | Fault::Swapdb | Fault::Marker | Fault::Purge => data(scene, fault, rng),
+        Fault::Flushall | Fault::Flushdb | Fault::Swapdb | Fault::Marker | Fault::Purge => {
+            bit = data(scene, fault, rng);
+        }
         Fault::Restart => scene.restart_redis(|_| ()),
         Fault::Older => {
             let older = scene.fixture.sandbox.subfolder("older").unwrap().join("data");
@@ -81,9 +83,8 @@ pub async fn one(scene: &mut Scene, rng: &mut Rng) {
         Fault::Torn => {
             let cut = rng.u64(1..20_000);
             scene.restart_redis(|redis| {
-                let log = fs::File::options().write(true).open(log_of(redis.data())).unwrap();
-                let length = log.metadata().unwrap().len();
-                log.set_len(length.saturating_sub(cut)).unwrap();
+                let (was, is) = tear(redis.data(), |length| length.saturating_sub(cut));
+                bit = is < was;
             });
         }
         Fault::Freeze => {
@@ -92,42 +93,53 @@ pub async fn one(scene: &mut Scene, rng: &mut Rng) {
             tokio::time::sleep(Duration::from_millis(rng.u64(200..1800))).await;
             scene.fixture.redis.signal(Signal::CONT);
         }
-        Fault::PostgresKilled => {
-            scene.fixture.database.postgres.kill();
-            scene.fixture.database.postgres.start_again().unwrap();
+        Fault::PostgresKilled | Fault::PostgresStopped => postgres(scene, fault),
+        Fault::Terminated => {
+            let ended = scene.fixture.database.sql(
+                "select count(*) filter (where pg_terminate_backend(pid)) from pg_stat_activity
+                  where pid <> pg_backend_pid() and backend_type = 'client backend'",
+            );
+            bit = ended.trim() != "0";
         }
-        Fault::PostgresStopped => {
-            scene.fixture.database.postgres.stop(StopMode::Immediate).unwrap();
-            scene.fixture.database.postgres.start_again().unwrap();
-        }
-        Fault::Terminated => drop(scene.fixture.database.sql(
-            "select count(pg_terminate_backend(pid)) from pg_stat_activity
-              where pid <> pg_backend_pid() and backend_type = 'client backend'",
-        )),
         Fault::RelayKilled | Fault::RelayFrozen | Fault::Another | Fault::RelayStopped => {
             relays(scene, fault, rng).await;
         }
     }
+    scene.count(&format!("{fault:?}{}", if bit { "" } else { " of nothing" }));
 }
 
-fn data(scene: &mut Scene, fault: Fault, rng: &mut Rng) {
+/// Whether there was anything to take; after the fault before there may be nothing.
+fn data(scene: &mut Scene, fault: Fault, rng: &mut Rng) -> bool {
     let redis = &scene.fixture.redis;
     match fault {
-        Fault::Flushall => redis.flushall().unwrap(),
-        Fault::Flushdb => drop(db(redis, &["FLUSHDB"]).unwrap()),
+        Fault::Flushall => !emptied(redis, &["FLUSHALL"]).is_empty(),
+        Fault::Flushdb => !emptied(redis, &["FLUSHDB"]).is_empty(),
         Fault::Swapdb => {
-            redis.cmd(["SWAPDB", "1", "7"]).unwrap();
+            let keys = emptied(redis, &["SWAPDB", "1", "7"]);
             // It must not come back as something from long ago at the next time.
             let mut client = redis.connect().unwrap();
             client.cmd(["SELECT", "7"]).unwrap();
             client.cmd(["FLUSHDB"]).unwrap();
+            !keys.is_empty()
         }
         Fault::Marker => {
             let queue = QUEUES[rng.usize(..QUEUES.len())].0;
-            db(redis, &["DEL", &format!("outbox:m:{{{queue}}}")]).unwrap();
+            deleted(redis, "HLEN", &format!("outbox:m:{{{queue}}}")) > 0
         }
-        _ => drop(db(redis, &["DEL", "acked"]).unwrap()),
+        _ => deleted(redis, "LLEN", "acked") > 0,
     }
+}
+
+fn postgres(scene: &Scene, fault: Fault) {
+    let database = &scene.fixture.database;
+    let since = || database.sql("select pg_postmaster_start_time()");
+    let was = since();
+    match fault {
+        Fault::PostgresKilled => database.postgres.kill(),
+        _ => database.postgres.stop(StopMode::Immediate).unwrap(),
+    }
+    database.postgres.start_again().unwrap();
+    assert_ne!(since(), was, "{fault:?}: it is the same server");
 }
 
 async fn relays(scene: &mut Scene, fault: Fault, rng: &mut Rng) {

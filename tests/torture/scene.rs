@@ -16,6 +16,7 @@ use crate::common::{Fixture, RelayProcess, config};
 use crate::matrix::cell::Consumer;
 use crate::matrix::consumers::{Kind, Run, Worker};
 use crate::matrix::loss::preview;
+use crate::matrix::proof::Life;
 use crate::matrix::standing::{db, standing};
 
 /// Each queue has a format, a way of confirming and a consumer of its own.
@@ -124,6 +125,7 @@ impl Scene {
     /// Kills Redis, does something to its data, and starts it.
     pub fn restart_redis(&mut self, meanwhile: impl FnOnce(&Redis)) {
         let redis = &self.fixture.redis;
+        let life = Life::of(redis.connect().unwrap());
         redis.kill();
         meanwhile(redis);
         let will_stand = preview(&self.fixture.sandbox, redis, |copied| {
@@ -139,7 +141,8 @@ impl Scene {
             // The worker may go on with what it had taken, and is given it again.
             self.excused += if *consumer == Consumer::Celery { 2 } else { 0 };
         }
-        self.fixture.redis.start_again().unwrap();
+        redis.start_again().unwrap();
+        life.ended(redis.connect().unwrap());
     }
 
     /// Everything runs again, and everything is done; gives up in the end, and the verdict says what is missing.
