@@ -384,7 +384,10 @@ impl Outcome {
             lines.push("no dead task was chosen".to_owned());
         }
         if self.done > 0 {
-            lines.push(format!("{} are not retried: outbox_once says that their effect is done; discard them", self.done));
+            lines.push(format!(
+                "{} are not retried: outbox_once says that their effect is done; discard them",
+                self.done
+            ));
         }
         if self.cancelled > 0 {
             lines.push(format!("{} are not retried: they were cancelled; discard them", self.cancelled));

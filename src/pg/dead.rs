@@ -195,12 +195,7 @@ impl Outbox {
     }
 
     /// Which dead rows a retry (or a discard) takes, at most `most`, by queue; changes nothing.
-    pub async fn choose_dead(
-        &self,
-        filter: &DeadFilter<'_>,
-        most: i64,
-        retry: bool,
-    ) -> Result<Vec<DeadChoice>, Fault> {
+    pub async fn choose_dead(&self, filter: &DeadFilter<'_>, most: i64, retry: bool) -> Result<Vec<DeadChoice>, Fault> {
         let [a, b, c, d, e, f] = filter.params();
         let params = [a, b, c, d, e, f, (&most, Type::INT8), (&retry, Type::BOOL)];
         let rows = self.database.statement_within(WITHIN, "dead_chosen", &self.sql.dead_chosen, &params).await?;
