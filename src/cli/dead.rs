@@ -164,15 +164,6 @@ pub(super) async fn run(args: DeadArgs) -> Exit {
 async fn list(outbox: &Outbox, filter: &Filter, limit: u32, json: bool) -> Result<Exit, Fault> {
     let mut dead = outbox.dead(&filter.to_filter(), i64::from(limit) + 1).await?;
     let more = cut(&mut dead, limit);
-    if json {
-        print(&serde_json::json!({ "dead": dead, "more": more }).to_string());
-        return Ok(Exit::Ok);
-    }
-    if dead.is_empty() {
-        print("no dead task is known");
-        return Ok(Exit::Ok);
-    }
-    let head = ["TASK ID", "QUEUE", "TASK", "CLASS", "ATTEMPTS", "LAST FAILED", "ERROR"].map(str::to_owned);
     let line = |row: &DeadRow| {
         [
             row.task_id.to_string(),
@@ -184,24 +175,18 @@ async fn list(outbox: &Outbox, filter: &Filter, limit: u32, json: bool) -> Resul
             one_line(&row.error),
         ]
     };
-    let rows: Vec<_> = std::iter::once(head).chain(dead.iter().map(line)).collect();
-    print(&columns(&rows));
-    tell_more(more);
+    if json {
+        print(&serde_json::json!({ "dead": dead, "more": more }).to_string());
+    } else {
+        let head = ["TASK ID", "QUEUE", "TASK", "CLASS", "ATTEMPTS", "LAST FAILED", "ERROR"];
+        tell(head.map(str::to_owned), dead.iter().map(line), more);
+    }
     Ok(Exit::Ok)
 }
 
 async fn count(outbox: &Outbox, filter: &Filter, limit: u32, json: bool) -> Result<Exit, Fault> {
     let mut groups = outbox.dead_groups(&filter.to_filter(), i64::from(limit) + 1).await?;
     let more = cut(&mut groups, limit);
-    if json {
-        print(&serde_json::json!({ "groups": groups, "more": more }).to_string());
-        return Ok(Exit::Ok);
-    }
-    if groups.is_empty() {
-        print("no dead task is known");
-        return Ok(Exit::Ok);
-    }
-    let head = ["ROWS", "QUEUE", "TASK", "CLASS", "FIRST FAILED", "LAST FAILED", "LAST ERROR"].map(str::to_owned);
     let line = |group: &DeadGroup| {
         [
             group.rows.to_string(),
@@ -213,9 +198,12 @@ async fn count(outbox: &Outbox, filter: &Filter, limit: u32, json: bool) -> Resu
             one_line(&group.error),
         ]
     };
-    let rows: Vec<_> = std::iter::once(head).chain(groups.iter().map(line)).collect();
-    print(&columns(&rows));
-    tell_more(more);
+    if json {
+        print(&serde_json::json!({ "groups": groups, "more": more }).to_string());
+    } else {
+        let head = ["ROWS", "QUEUE", "TASK", "CLASS", "FIRST FAILED", "LAST FAILED", "LAST ERROR"];
+        tell(head.map(str::to_owned), groups.iter().map(line), more);
+    }
     Ok(Exit::Ok)
 }
 
@@ -227,7 +215,10 @@ fn cut<T>(found: &mut Vec<T>, limit: u32) -> bool {
     more
 }
 
-fn tell_more(more: bool) {
+/// A table, or that there is none.
+fn tell<const N: usize>(head: [String; N], lines: impl Iterator<Item = [String; N]>, more: bool) {
+    let rows: Vec<_> = std::iter::once(head).chain(lines).collect();
+    print(&if rows.len() == 1 { "no dead task is known".to_owned() } else { columns(&rows) });
     if more {
         say("outboxd: there are more; raise --limit, or narrow by --queue, --task, --class, --since, --until");
     }
