@@ -139,8 +139,8 @@ pub struct DeadRetry {
 }
 
 impl DeadFilter<'_> {
-    fn params(&self) -> [Param<'_>; 6] {
-        [
+    fn params(&self) -> Vec<Param<'_>> {
+        vec![
             (&self.task_ids, Type::UUID_ARRAY),
             (&self.queue, Type::TEXT),
             (&self.task, Type::TEXT),
@@ -154,8 +154,8 @@ impl DeadFilter<'_> {
 impl Outbox {
     /// Dead rows, the one that failed last first, at most `limit`.
     pub async fn dead(&self, filter: &DeadFilter<'_>, limit: i64) -> Result<Vec<DeadRow>, Fault> {
-        let [a, b, c, d, e, f] = filter.params();
-        let params = [a, b, c, d, e, f, (&limit, Type::INT8)];
+        let mut params = filter.params();
+        params.push((&limit, Type::INT8));
         let rows = self.database.statement_within(WITHIN, "dead_list", &self.sql.dead_list, &params).await?;
         let told = |row: &Row| DeadRow {
             task_id: row.get(0),
@@ -173,8 +173,8 @@ impl Outbox {
 
     /// Dead rows by queue, task and class of error, the most first, at most `limit` groups.
     pub async fn dead_groups(&self, filter: &DeadFilter<'_>, limit: i64) -> Result<Vec<DeadGroup>, Fault> {
-        let [a, b, c, d, e, f] = filter.params();
-        let params = [a, b, c, d, e, f, (&limit, Type::INT8)];
+        let mut params = filter.params();
+        params.push((&limit, Type::INT8));
         let rows = self.database.statement_within(WITHIN, "dead_groups", &self.sql.dead_groups, &params).await?;
         let told = |row: &Row| DeadGroup {
             queue: row.get(0),
@@ -196,8 +196,8 @@ impl Outbox {
 
     /// Which dead rows a retry (or a discard) takes, at most `most`, by queue; changes nothing.
     pub async fn choose_dead(&self, filter: &DeadFilter<'_>, most: i64, retry: bool) -> Result<Vec<DeadChoice>, Fault> {
-        let [a, b, c, d, e, f] = filter.params();
-        let params = [a, b, c, d, e, f, (&most, Type::INT8), (&retry, Type::BOOL)];
+        let mut params = filter.params();
+        params.extend([(&most as _, Type::INT8), (&retry as _, Type::BOOL)]);
         let rows = self.database.statement_within(WITHIN, "dead_chosen", &self.sql.dead_chosen, &params).await?;
         let told = |row: &Row| DeadChoice {
             queue: row.get(0),

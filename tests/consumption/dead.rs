@@ -50,10 +50,10 @@ async fn a_failed_task_that_is_retried_rings_goes_out_once_under_its_id_and_is_c
     relay.dozes().await;
     let told = json(&fixture, &["dead", "retry", &rows[1], "--json"]);
     assert_eq!(counts(&told), (1, 0, 0));
-    let replay = told["queues"][0]["replay"].to_string();
+    let number = told["queues"][0]["replay"].to_string();
     holds(&fixture, "jobs", &rows[1..2]);
-    answers(&fixture, &format!("select recovered_at is not null from outbox_incident where incident = {replay}"), "t");
-    let shown = json(&fixture, &["replay", "status", &replay, "--json"]);
+    answers(&fixture, &format!("select recovered_at is not null from outbox_incident where incident = {number}"), "t");
+    let shown = json(&fixture, &["replay", "status", &number, "--json"]);
     let shown = &shown["replays"][0];
     assert_eq!((&shown["cause"], &shown["replayed"], &shown["waiting"]), (&"operator".into(), &1.into(), &0.into()));
     assert_eq!(shown["evidence"]["retry"]["task_ids"], 1);
