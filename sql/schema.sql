@@ -114,7 +114,8 @@ create table outbox_held (
   cancelled_at timestamp with time zone,
   incident bigint,
   was_batch bigint,
-  was_incident bigint
+  was_incident bigint,
+  died jsonb
 );
 alter table outbox_held add constraint outbox_held_pkey PRIMARY KEY (id);
 CREATE INDEX outbox_held_batch ON outbox_held USING btree (queue, batch) WHERE (batch IS NOT NULL);
@@ -300,6 +301,15 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_cursor_at(p_queue text, p_batch bigint)
 --   returns outbox_batch; sql, stable, set search_path = SCHEMA, pg_temp
+
+-- function outbox_dead_discard(p_queue text, p_ids bigint[], p_before timestamp with time zone)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+
+-- function outbox_dead_restore(p_incident bigint)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+
+-- function outbox_dead_retry(p_queue text, p_ids bigint[], p_before timestamp with time zone, p_by text, p_asked jsonb)
+--   returns TABLE(incident bigint, rows bigint, done bigint, cancelled bigint); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_dispatched_at(queue text, batch bigint, planned timestamp with time zone)
 --   returns timestamp with time zone; plpgsql, stable, set search_path = SCHEMA, pg_temp
@@ -512,6 +522,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_confirm(text,uuid,bigint,bigint,bigint[],jsonb)
 -- outbox_relay may execute function outbox_confirm_receipts(text,uuid,bigint,bigint[],interval)
 -- outbox_relay may execute function outbox_cursor_at(text,bigint)
+-- outbox_relay may execute function outbox_dead_discard(text,bigint[],timestamp with time zone)
+-- outbox_relay may execute function outbox_dead_restore(bigint)
+-- outbox_relay may execute function outbox_dead_retry(text,bigint[],timestamp with time zone,text,jsonb)
 -- outbox_reader may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
 -- outbox_relay may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
 -- outbox_relay may execute function outbox_done(text,interval)

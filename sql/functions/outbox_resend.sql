@@ -1,6 +1,6 @@
 -- outbox_resend(queue, batch): what a batch that was published before must bring again: outbox_read's answer without the
--- rows that a receipt proves consumed, and without those that a newer batch holds or will hold. Rows that outlived
--- their segment come from outbox_held, in their place.
+-- rows that a receipt proves consumed, without dead ones, and without those that a newer batch holds or will hold. Rows
+-- that outlived their segment come from outbox_held, in their place.
 create or replace function outbox_resend(p_queue text, p_batch bigint)
 returns table (batch bigint, kind text, at timestamptz, rows integer,
                id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea,

@@ -17,6 +17,7 @@ set search_path from current
 as $$
 declare
   v_held    boolean;
+  v_expires timestamptz;        -- the copy's, if there is one: a retry of a dead row clears it there
   v_again   boolean;            -- scheduled again after a loss
   v_cancel  timestamptz;
   v_passed  boolean := false;   -- the planner has passed it in the log, and its copy is gone: it was done
@@ -30,9 +31,12 @@ begin
     return;
   end if;
 
-  select h.batch, h.cancelled_at, h.incident is not null into batch, v_cancel, v_again
+  select h.batch, h.cancelled_at, h.incident is not null, h.expires_at into batch, v_cancel, v_again, v_expires
     from outbox_held h where h.id = outbox_state.id;
   v_held := found;
+  if not v_held then
+    v_expires := outbox_state.expires_at;
+  end if;
   if batch is null and v_cancel is null and v_again is not true and outbox_state.xid is not null then
     batch := outbox_batch_of(outbox_state.queue, outbox_state.id, outbox_state.xid);
     if outbox_state.deliver_at is not null then
@@ -47,10 +51,10 @@ begin
     when v_cancel is not null then 'cancelled'
     when exists (select from outbox_receipt r where r.task_id = outbox_state.task_id and r.acked_at is not null) then 'consumed'
     when v_passed then 'dispatched'
-    when batch is null and outbox_state.expires_at <= clock_timestamp() then 'expired'
+    when batch is null and v_expires <= clock_timestamp() then 'expired'
     when batch is null and outbox_state.deliver_at is not null and v_again is not true then 'held'
     when batch is null then 'pending'
-    when outbox_state.expires_at <= v_planned then 'expired'
+    when v_expires <= v_planned then 'expired'
     when v_mark.consumed >= batch and outbox_state.id <> all(coalesce(v_mark.outstanding, '{}')) then 'consumed'
     when v_mark.position >= batch then 'dispatched'
     -- What the trimmed ledger no longer tells apart was done long ago.

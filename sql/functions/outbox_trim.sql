@@ -33,7 +33,8 @@ begin
        order by o.checkpoint limit p_slice);
     get diagnostics v_n = row_count;
     v_sum := v_sum + v_n;
-    delete from outbox_held h where h.id in (
+    -- Asked of the row that is deleted, too: one that is scheduled again at this moment has no batch by then.
+    delete from outbox_held h where h.batch <= v_done and h.id in (
       select o.id from outbox_held o
        where o.queue = q and o.batch <= v_done
          and o.id <> all(coalesce((select c.outstanding from outbox_checkpoint c where c.queue = q

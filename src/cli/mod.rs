@@ -2,6 +2,7 @@
 
 pub mod config;
 mod connect;
+mod dead;
 mod demo;
 mod doctor;
 pub mod exit;
@@ -55,6 +56,8 @@ enum Command {
     Incident(incident::IncidentArgs),
     /// Send again what was dispatched before, by time or batch
     Replay(replay::ReplayArgs),
+    /// List, show, send again or give up tasks that cannot be published, or whose worker gave up
+    Dead(dead::DeadArgs),
     /// Make a restored or copied database relay again
     Repair(repair::RepairArgs),
     /// Check and show the configuration
@@ -99,6 +102,7 @@ async fn dispatch(command: Command) -> u8 {
         Command::Queue(args) => Box::pin(queue::run(args)).await.into(),
         Command::Incident(args) => incident::run(args).await.into(),
         Command::Replay(args) => replay::run(args).await.into(),
+        Command::Dead(args) => Box::pin(dead::run(args)).await.into(),
         Command::Repair(args) => repair::run(args).await.into(),
         Command::Config(args) => config::run(args, &mut out, &mut err).into(),
         Command::Health(args) => health::run(&args).await.into(),

@@ -7,6 +7,7 @@ mod answers;
 mod carry;
 mod compare;
 pub mod connect;
+mod dead;
 mod dsn;
 pub mod error;
 mod lex;
@@ -26,6 +27,7 @@ pub use answers::{
     Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
 };
 pub use connect::Connector;
+pub use dead::{DeadChoice, DeadDetail, DeadFilter, DeadGroup, DeadRetry, DeadRow};
 pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};
 pub use losses::{Boundary, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};

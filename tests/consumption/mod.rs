@@ -2,6 +2,10 @@
 
 mod clones;
 mod consumers;
+#[cfg(feature = "failpoints")]
+mod dead;
+mod dead_command;
+mod dead_races;
 mod killed;
 mod once;
 mod receipts;
