@@ -33,7 +33,8 @@ begin
        order by o.checkpoint limit p_slice);
     get diagnostics v_n = row_count;
     v_sum := v_sum + v_n;
-    -- Asked of the row that is deleted, too: one that is scheduled again at this moment has no batch by then.
+    -- Asked of the row that is deleted, too, here and below: one that is scheduled again at this moment has no batch by
+    -- then, and a receipt that is renewed is young.
     delete from outbox_held h where h.batch <= v_done and h.id in (
       select o.id from outbox_held o
        where o.queue = q and o.batch <= v_done
@@ -56,11 +57,11 @@ begin
      order by o.cancelled_at limit p_slice);
   get diagnostics v_n = row_count;
   v_sum := v_sum + v_n;
-  delete from outbox_dedupe d where (d.queue, d.key) in (
+  delete from outbox_dedupe d where d.expires_at < v_now and (d.queue, d.key) in (
     select o.queue, o.key from outbox_dedupe o where o.expires_at < v_now order by o.expires_at limit p_slice);
   get diagnostics v_n = row_count;
   v_sum := v_sum + v_n;
-  delete from outbox_receipt r where r.task_id in (
+  delete from outbox_receipt r where greatest(r.acked_at, r.once_at) < v_oldest and r.task_id in (
     select o.task_id from outbox_receipt o where greatest(o.acked_at, o.once_at) < v_oldest
      order by greatest(o.acked_at, o.once_at) limit p_slice);
   get diagnostics v_n = row_count;
