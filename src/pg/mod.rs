@@ -25,7 +25,7 @@ mod tls;
 pub use answers::{
     Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
 };
-pub use connect::Connector;
+pub use connect::{Connector, Protection};
 pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};
 pub use losses::{Boundary, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};
