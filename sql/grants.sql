@@ -14,8 +14,8 @@ declare
   v_functions constant name[] := array[
     'outbox_ack', 'outbox_ack_many', 'outbox_batch_of', 'outbox_believed', 'outbox_bell_waits', 'outbox_bury',
     'outbox_bytes', 'outbox_cancel', 'outbox_certify', 'outbox_confirm', 'outbox_confirm_receipts',
-    'outbox_cursor_at', 'outbox_dispatched_at', 'outbox_done', 'outbox_doubt', 'outbox_enqueue',
-    'outbox_enqueue_many', 'outbox_enqueue_raw', 'outbox_fail', 'outbox_find', 'outbox_gauge',
+    'outbox_cursor_at', 'outbox_dispatched_at', 'outbox_done', 'outbox_doubt', 'outbox_duplicates',
+    'outbox_enqueue', 'outbox_enqueue_many', 'outbox_enqueue_raw', 'outbox_fail', 'outbox_find', 'outbox_gauge',
     'outbox_identity', 'outbox_in_log', 'outbox_keep_outstanding', 'outbox_known_in_log', 'outbox_log',
     'outbox_lost', 'outbox_mark', 'outbox_move', 'outbox_newest_batch', 'outbox_once', 'outbox_open',
     'outbox_open_after', 'outbox_overdue', 'outbox_passed', 'outbox_pause', 'outbox_plan', 'outbox_plan_ids',

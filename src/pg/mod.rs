@@ -28,7 +28,7 @@ pub use answers::{
 pub use connect::{Connector, Protection};
 pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};
-pub use losses::{Boundary, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};
+pub use losses::{Boundary, Certified, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};
 pub use messages::{BatchRows, Header};
 pub use outbox::{Outbox, Session as WorkSession};
 pub use pool::{Answered, Database, PoolSettings};
