@@ -320,6 +320,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_doubt(p_queue text, p_tenure uuid, p_base bigint)
 --   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
 
+-- function outbox_duplicates(p_queue text)
+--   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+
 -- function outbox_enqueue(queue text, task text, args jsonb DEFAULT '[]'::jsonb, kwargs jsonb DEFAULT '{}'::jsonb, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
 --   returns uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
 
@@ -529,6 +532,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_dispatched_at(text,bigint,timestamp with time zone)
 -- outbox_relay may execute function outbox_done(text,interval)
 -- outbox_relay may execute function outbox_doubt(text,uuid,bigint)
+-- outbox_relay may execute function outbox_duplicates(text)
 -- outbox_producer may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_relay may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_producer may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)

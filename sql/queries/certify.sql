@@ -1,2 +1,3 @@
 -- Settles a boundary.
-select /*schema.*/outbox_certify($1, $2, $3, $4, $5, $6, $7::text::jsonb, make_interval(secs => $8));
+select scheduled, /*schema.*/outbox_duplicates($1)
+  from /*schema.*/outbox_certify($1, $2, $3, $4, $5, $6, $7::text::jsonb, make_interval(secs => $8)) as scheduled;

@@ -1,4 +1,6 @@
--- Numbers per queue for operators.
-select queue, pending, estimated, oldest_ms, held, dead, newest, reached, paused, reason, stopped_reason, stopped_by,
-       stopped_at, relay, consumed, outstanding, confirmed_at, incidents
-  from /*schema.*/outbox_gauge();
+-- Numbers per queue for operators, and when the relay last noticed a loss.
+select g.queue, g.pending, g.estimated, g.oldest_ms, g.held, g.dead, g.newest, g.reached, g.paused, g.reason,
+       g.stopped_reason, g.stopped_by, g.stopped_at, g.relay, g.consumed, g.outstanding, g.confirmed_at, g.incidents,
+       (select max(i.noticed_at) from /*schema.*/outbox_incident i
+         where i.queue = g.queue and i.cause not in ('operator', 'repair'))
+  from /*schema.*/outbox_gauge() g;

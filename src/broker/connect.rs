@@ -4,6 +4,7 @@
 //! drop it and connect again; what the lost command did is found out by opening.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,18 @@ enum Address {
     Unix(PathBuf),
     /// Whichever server is the primary of that name when a connection is made.
     Sentinel(Sentinels),
+}
+
+/// How connections to a target are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// By TLS.
+    pub encrypted: bool,
+    /// Whether the server's certificate and its name are checked.
+    pub checked: bool,
+    /// Whether the address itself says that the server is on this machine: a Unix socket, `localhost` or a loopback
+    /// address. Where sentinels name the server, it may be anywhere.
+    pub local: bool,
 }
 
 impl Target {
@@ -145,6 +158,17 @@ impl Target {
     /// the destination that a tenure names. Equal for URLs that differ in user, password or TLS only.
     pub fn describe(&self) -> String {
         describe(&self.0.address, self.0.db)
+    }
+
+    /// How connections are protected, by the URL.
+    pub fn protection(&self) -> Protection {
+        let local = match &self.0.address {
+            Address::Unix(_) => true,
+            Address::Tcp(host, _) => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+            Address::Sentinel(_) => false,
+        };
+        let tls = self.0.tls.as_ref();
+        Protection { encrypted: tls.is_some(), checked: tls.is_some_and(Tls::checks), local }
     }
 
     /// Makes a new connection, identifies itself, selects the database.

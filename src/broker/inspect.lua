@@ -2,10 +2,11 @@
 --
 -- ARGV  number of words, then the words of a command with its key; again for each command
 --
--- Replies  {seconds, microseconds, the numbers of the commands that are refused...}; the time is '' if it is not told
+-- Replies  {seconds, microseconds, '1' if rights can be asked for, the numbers of the commands that are refused...}; what is
+-- not told is ''
 
 local time = redis.pcall('TIME')
-local reply = {time.err and '' or time[1], time.err and '' or time[2]}
+local reply = {time.err and '' or time[1], time.err and '' or time[2], redis.acl_check_cmd and '1' or ''}
 local at, number = 1, 0
 while at <= #ARGV do
   local words = tonumber(ARGV[at])

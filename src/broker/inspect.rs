@@ -17,7 +17,9 @@ pub struct Inspection {
     pub server: Server,
     /// Its clock, in seconds since 1970, if it tells.
     pub clock: Option<f64>,
-    /// The commands out of those asked for that are refused. Servers before 7.0 cannot be asked and refuse none here.
+    /// Whether it says what a user may do. Servers before 7.0 do not.
+    pub tells_rights: bool,
+    /// The commands out of those asked for that are refused; none if the server does not say.
     pub refused: Vec<Vec<String>>,
 }
 
@@ -42,10 +44,12 @@ pub async fn inspect(link: &Link, commands: &[Vec<Vec<u8>>]) -> Result<Inspectio
         String::from_utf8(text).ok()?.parse().ok()
     };
     let clock = part().zip(part()).map(|(seconds, micros)| seconds + micros / 1e6);
+    let tells_rights = part().is_some();
     let refused = reply.filter_map(|number| match number {
         Value::Int(number) => commands.get(usize::try_from(number).ok()?.checked_sub(1)?),
         _ => None,
     });
     let refused = refused.map(|words| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect());
-    Ok(Inspection { server: Server::parse(&String::from_utf8_lossy(&info)), clock, refused: refused.collect() })
+    let server = Server::parse(&String::from_utf8_lossy(&info));
+    Ok(Inspection { server, clock, tells_rights, refused: refused.collect() })
 }

@@ -31,7 +31,7 @@ mod snapshot;
 mod tls;
 mod told;
 
-pub use connect::{Link, Target};
+pub use connect::{Link, Protection, Target};
 pub use depth::{depth, known_depth};
 pub use faults::nothing_applied;
 pub use info::{Incarnation, Role, Server};

@@ -39,6 +39,11 @@ impl Tls {
         Self { settings, read: Mutex::default() }
     }
 
+    /// Whether a server must prove who it is.
+    pub(super) fn checks(&self) -> bool {
+        !self.settings.accept_any
+    }
+
     /// By the same settings, nothing read yet.
     pub(super) fn again(&self) -> Self {
         Self::new(self.settings.clone())

@@ -44,10 +44,10 @@ enum ReplayCommand {
 struct Range {
     /// The queue
     queue: String,
-    /// Dispatched at this time or later: `2026-11-22T17:00:00Z`, or an age such as `30m`
+    /// Planned, just before it was published, at this time or later: `2026-11-22T17:00:00Z`, or an age such as `30m`
     #[arg(long, value_parser = moment)]
     since: Option<Timestamp>,
-    /// Dispatched at this time or earlier
+    /// Planned at this time or earlier
     #[arg(long, value_parser = moment)]
     until: Option<Timestamp>,
     /// From this batch

@@ -175,6 +175,8 @@ pub struct Opened {
     pub scheduled: i64,
     /// Whether absence counts as consumption; if not, a boundary is to be settled first.
     pub certified: bool,
+    /// How many rows may be consumed twice, if this opening noticed a loss.
+    pub duplicates: i64,
     /// The queue's incidents that are not over.
     pub incidents: i32,
     /// What was last seen of Redis beside the messages, and how many were pushed between that and `trusted`, as JSON.
@@ -272,4 +274,6 @@ pub struct QueueGauge {
     pub confirmed_at: Option<Timestamp>,
     /// Incidents that are not over.
     pub incidents: i64,
+    /// When a loss was noticed last, as long as its incident is kept; operators' replays and repairs do not count.
+    pub last_incident: Option<Timestamp>,
 }

@@ -50,6 +50,17 @@ impl fmt::Debug for Connector {
     }
 }
 
+/// How connections by one connection string are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// `sslmode` as it is in force; `verify-ca` and `verify-full` check who answers, the others do not.
+    pub mode: &'static str,
+    /// Whether connections are encrypted; `None`: as the server likes.
+    pub encrypted: Option<bool>,
+    /// Whether the addresses themselves say that every host is this machine: Unix sockets, `localhost` and loopback.
+    pub local: bool,
+}
+
 /// Where one attempt goes.
 struct Attempt<'a> {
     endpoint: &'a Endpoint,
@@ -103,6 +114,24 @@ impl Connector {
     /// `user@host:port/database`, for logs; without password and parameters.
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// How connections are protected, by the connection string.
+    pub fn protection(&self) -> Protection {
+        let access = self.access();
+        let endpoints = &access.dsn.endpoints;
+        // Nobody speaks TLS on a Unix socket, whatever the mode.
+        let sockets = endpoints.iter().all(|endpoint| matches!(endpoint.place, Place::Unix(_)));
+        let (mode, encrypted) = match access.dsn.tls.mode {
+            Mode::Disable => ("disable", Some(false)),
+            Mode::Allow => ("allow", None),
+            Mode::Prefer => ("prefer", None),
+            Mode::Require => ("require", Some(true)),
+            Mode::VerifyCa => ("verify-ca", Some(true)),
+            Mode::VerifyFull => ("verify-full", Some(true)),
+        };
+        let encrypted = if sockets { Some(false) } else { encrypted };
+        Protection { mode, encrypted, local: endpoints.iter().all(is_local) }
     }
 
     /// The setting that the connection string came from.
@@ -267,6 +296,16 @@ fn sum_up(mut failures: Vec<PgFault>) -> PgFault {
     let class = leading.fault.reason().class;
     let fault = if retry.is_some() { Fault::retry(class, message) } else { Fault::halt(class, message) };
     PgFault { code: leading.code.clone(), ..PgFault::refused(fault) }
+}
+
+fn is_local(endpoint: &Endpoint) -> bool {
+    match &endpoint.place {
+        Place::Unix(_) => true,
+        Place::Tcp { name, addr } => match addr.or_else(|| name.parse().ok()) {
+            Some(addr) => addr.is_loopback(),
+            None => name.eq_ignore_ascii_case("localhost"),
+        },
+    }
 }
 
 fn spell(endpoint: &Endpoint) -> String {

@@ -34,6 +34,15 @@ pub struct Boundary<'a> {
     pub horizon: Duration,
 }
 
+/// What a settled boundary came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certified {
+    /// How many rows were scheduled again.
+    pub scheduled: i64,
+    /// How many rows may be consumed twice; more than were scheduled if others had been sent again before.
+    pub duplicates: i64,
+}
+
 /// What a checkpoint by receipts found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipted {
@@ -182,8 +191,8 @@ impl Outbox {
         Ok(one(&rows, "doubt")?.get(0))
     }
 
-    /// Settles a boundary; how many rows were scheduled again. `None`: the tenure is not the queue's any more.
-    pub async fn certify(&self, boundary: Boundary<'_>) -> Result<Option<i64>, Fault> {
+    /// Settles a boundary. `None`: the tenure is not the queue's any more.
+    pub async fn certify(&self, boundary: Boundary<'_>) -> Result<Option<Certified>, Fault> {
         let evidence = boundary.evidence.to_string();
         let horizon = boundary.horizon.as_secs_f64();
         let params: [Param<'_>; 8] = [
@@ -197,7 +206,9 @@ impl Outbox {
             (&horizon, Type::FLOAT8),
         ];
         let rows = self.database.transaction("certify", &self.sql.certify, &params).await?;
-        Ok(one(&rows, "certify")?.get(0))
+        let row = one(&rows, "certify")?;
+        let scheduled: Option<i64> = row.get(0);
+        Ok(scheduled.map(|scheduled| Certified { scheduled, duplicates: row.get(1) }))
     }
 
     /// Writes a checkpoint by receipts; `present` is `None` while it is not known what stands in Redis. `None`: the

@@ -26,11 +26,11 @@ mod tls;
 pub use answers::{
     Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
 };
-pub use connect::Connector;
+pub use connect::{Connector, Protection};
 pub use dead::{DeadChoice, DeadDetail, DeadFilter, DeadGroup, DeadRetry, DeadRow};
 pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};
-pub use losses::{Boundary, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};
+pub use losses::{Boundary, Certified, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};
 pub use messages::{BatchRows, Header};
 pub use outbox::{Outbox, Session as WorkSession};
 pub use pool::{Answered, Database, PoolSettings};

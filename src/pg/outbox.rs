@@ -162,6 +162,7 @@ impl Outbox {
                 certified: row.get(6),
                 incidents: row.get(7),
                 facts: row.get(9),
+                duplicates: row.get(10),
             })),
             "again" => Ok(Opening::Again(row.get(8))),
             "foreign" => Ok(Opening::Foreign(row.get(4))),
@@ -345,6 +346,7 @@ fn queue_gauge(row: &Row) -> QueueGauge {
         outstanding: row.get(15),
         confirmed_at: row.get(16),
         incidents: row.get(17),
+        last_incident: row.get(18),
     }
 }
 

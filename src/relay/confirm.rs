@@ -265,13 +265,13 @@ impl Confirms {
             horizon: self.shared.config().relay.replay_horizon.get(),
         };
         failpoint::hit("certify.before");
-        let Some(scheduled) = self.shared.outbox.certify(boundary).await? else { return Ok(()) };
+        let Some(found) = self.shared.outbox.certify(boundary).await? else { return Ok(()) };
         failpoint::hit("certify.after");
         subject.hold.certified.store(true, Ordering::Relaxed);
         track.doubt = None;
         track.absence = Absence::default();
-        tracing::info!(event = "queue.certified", queue = subject.queue, cause, scheduled);
-        self.scheduled(subject, cause, scheduled);
+        tracing::info!(event = "queue.certified", queue = subject.queue, cause, scheduled = found.scheduled);
+        self.scheduled(subject, cause, found.scheduled, found.duplicates);
         Ok(())
     }
 
@@ -330,7 +330,7 @@ impl Confirms {
             return Ok(());
         };
         self.shared.metrics.confirm(&subject.queue, "confirmed");
-        self.scheduled(subject, "no_receipt", found.scheduled);
+        self.scheduled(subject, "no_receipt", found.scheduled, found.scheduled);
         let outstanding = if found.outstanding == 0 { Vec::new() } else { vec![0] };
         track.written = Some((marker.position, found.consumed, outstanding));
         Ok(())

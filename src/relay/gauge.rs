@@ -69,6 +69,7 @@ fn publish(shared: &Shared, gauged: Result<&[QueueGauge], &Fault>, status: &watc
         let outstanding = u32::try_from(queue.outstanding.unwrap_or(0)).unwrap_or(u32::MAX);
         let incidents = u32::try_from(queue.incidents).unwrap_or(u32::MAX);
         shared.metrics.consumption(&queue.queue, outstanding, incidents, confirmed_age(queue));
+        shared.metrics.last_incident(&queue.queue, queue.last_incident);
         // An operator's replay begins in Postgres: only here it shows to whoever writes down that it is over.
         if let Some(hold) = shared.board.post(&queue.queue).hold().filter(|_| incidents > 0) {
             hold.incidents.store(true, Ordering::Relaxed);

@@ -16,8 +16,9 @@ impl Confirms {
         }
     }
 
-    /// Rows were scheduled again: the wake loop finds them due.
-    pub(super) fn scheduled(&self, subject: &Subject, cause: &str, rows: i64) {
+    /// Rows were scheduled again, and so many may be consumed twice: the wake loop finds them due.
+    pub(super) fn scheduled(&self, subject: &Subject, cause: &str, rows: i64, duplicates: i64) {
+        self.shared.metrics.duplicates_possible(&subject.queue, duplicates.max(0).unsigned_abs());
         let rows = u64::try_from(rows).unwrap_or_default();
         if rows == 0 {
             return;

@@ -105,6 +105,7 @@ fn report(shared: &Shared, queue: &str, seen: Option<Marker>, ledger: &pg::Opene
     if ledger.cause.is_loss() {
         shared.metrics.incident(queue, cause);
         shared.metrics.scheduled_again(queue, cause, ledger.scheduled.max(0).unsigned_abs());
+        shared.metrics.duplicates_possible(queue, ledger.duplicates.max(0).unsigned_abs());
         tracing::warn!(
             event = "queue.loss",
             queue,

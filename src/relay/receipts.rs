@@ -97,7 +97,10 @@ async fn store(shared: &Shared, target: &str, found: &[receipts::Receipt]) -> Re
         match &said.failure {
             None => done.push(said.task_id),
             Some(failure) => {
-                shared.outbox.give_up(said.task_id, &failure.class, &failure.message).await?;
+                // False of what another relay, or this one before it lost an answer, has stored already.
+                if shared.outbox.give_up(said.task_id, &failure.class, &failure.message).await? {
+                    shared.metrics.given_up(target);
+                }
             }
         }
     }

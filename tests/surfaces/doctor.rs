@@ -1,9 +1,20 @@
 //! `outboxd doctor` on real servers: silent about what is well, with a next step for what is not.
 
-use outboxd::sandbox::PgBouncer;
+use outboxd::sandbox::{PgBouncer, Postgres, PostgresOptions, Redis, RedisOptions, Sandbox, TlsFiles};
 use serde_json::Value;
 
-use crate::common::{Fixture, outboxd};
+use crate::common::{Database, Fixture, SOON, eventually_blocking, options, outboxd};
+
+/// State and text of one check.
+fn said(fixture: &Fixture, database: &str, redis: &str, check: &str) -> (String, String) {
+    let env = [("DATABASE_URL", database), ("REDIS_URL", redis)];
+    let output = outboxd(&["doctor", "--json"], &env, fixture.sandbox.folder());
+    let report: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let found = report["checks"].as_array().unwrap().iter().find(|found| found["name"] == check);
+    let found = found.unwrap_or_else(|| panic!("nothing is said of {check}: {report}"));
+    let text = |field: &str| found[field].as_str().unwrap().to_owned();
+    (text("state"), text("detail"))
+}
 
 /// The exit code and every finding: what was looked at, and what to do.
 fn findings(
@@ -130,7 +141,86 @@ fn a_pooler_between_the_relay_and_its_notifications_is_found() {
 #[test]
 fn a_replica_is_found() {
     let fixture = Fixture::new();
-    let replica = outboxd::sandbox::Redis::start(&fixture.sandbox, outboxd::sandbox::RedisOptions::default()).unwrap();
+    let replica = Redis::start(&fixture.sandbox, RedisOptions::default()).unwrap();
     replica.replica_of(fixture.redis.port()).unwrap();
     one(findings(&fixture, &fixture.database.url(), &replica.url(0), &[]), "redis.default.role", "primary");
+}
+
+#[test]
+fn it_is_said_how_every_connection_is_protected() {
+    let fixture = Fixture::new();
+    let (database, redis) = (fixture.database.url(), fixture.redis.url(0));
+    for check in ["postgres.tls", "redis.default.tls"] {
+        let here = said(&fixture, &database, &redis, check);
+        assert!(here.0 == "ok" && here.1.contains("does not leave this machine"), "{check}: {here:?}");
+        // A name that the resolver takes for this machine; nothing in it says so.
+        let elsewhere = [&database, &redis].map(|url| url.replace("127.0.0.1", "127.1"));
+        let plain = said(&fixture, &elsewhere[0], &elsewhere[1], check);
+        assert!(plain.0 == "note" && plain.1.starts_with("not encrypted"), "{check}: {plain:?}");
+        assert_eq!(findings(&fixture, &elsewhere[0], &elsewhere[1], &[]), (Some(0), vec![]));
+    }
+
+    let sandbox = Sandbox::new().unwrap();
+    let tls = TlsFiles::make(&sandbox).unwrap();
+    let postgres = Postgres::start(&sandbox, &PostgresOptions { tls: Some(tls.clone()), ..options() }).unwrap();
+    let redis = Redis::start(&sandbox, RedisOptions { tls: Some(tls.clone()), ..RedisOptions::default() }).unwrap();
+    let fixture = Fixture { database: Database::migrated_in(postgres), redis, sandbox };
+    let ca = tls.ca.display();
+    for (check, database, redis, words) in [
+        ("postgres.tls", format!("?sslmode=verify-full&sslrootcert={ca}"), String::new(), "and its name are checked"),
+        ("postgres.tls", format!("?sslmode=verify-ca&sslrootcert={ca}"), String::new(), "its name is not"),
+        ("postgres.tls", "?sslmode=require".into(), String::new(), "nothing is checked"),
+        ("postgres.tls", "?sslmode=disable".into(), String::new(), "not encrypted"),
+        ("postgres.tls", String::new(), String::new(), "encrypted; nothing is checked"),
+        ("redis.default.tls", String::new(), format!("?ssl_ca_certs={ca}"), "and its name are checked"),
+        ("redis.default.tls", String::new(), "?ssl_cert_reqs=none".into(), "nothing is checked"),
+    ] {
+        let redis = format!("{}{redis}", fixture.redis.url(0));
+        let found = said(&fixture, &format!("{}{database}", fixture.database.url()), &redis, check);
+        assert!(found.0 == "ok" && found.1.contains(words), "{check} {database}: {found:?}");
+    }
+}
+
+#[test]
+fn the_version_of_redis_is_told_and_that_scripts_are_allowed() {
+    let fixture = Fixture::new();
+    let version = fixture.redis.info("redis_version").unwrap().unwrap();
+    let told = said(&fixture, &fixture.database.url(), &fixture.redis.url(0), "redis.default");
+    assert_eq!(told, ("ok".to_owned(), format!("Redis {}, scripts are allowed", version.trim())));
+}
+
+#[test]
+fn a_user_who_may_not_run_scripts_is_found() {
+    let fixture = Fixture::new();
+    fixture.redis.cmd(["ACL", "SETUSER", "outboxd", "on", ">secret", "~*", "+@all", "-eval"]).unwrap();
+    let url = fixture.redis.url(0).replace("redis://", "redis://outboxd:secret@");
+    one(findings(&fixture, &fixture.database.url(), &url, &[]), "redis.default", "docs/configuration.md");
+}
+
+#[test]
+fn a_consumer_group_that_may_not_be_made_is_found() {
+    let fixture = Fixture::new();
+    fixture.database.sql("select outbox_enqueue('events', 't')");
+    fixture.redis.cmd(["ACL", "SETUSER", "outboxd", "on", ">secret", "~*", "+@all", "-xgroup|create"]).unwrap();
+    let url = fixture.redis.url(0).replace("redis://", "redis://outboxd:secret@");
+    let mut more = vec![("OUTBOXD_QUEUES__EVENTS__FORMAT", "stream")];
+    assert_eq!(findings(&fixture, &fixture.database.url(), &url, &more), (Some(0), vec![]), "no group is wanted");
+    more.push(("OUTBOXD_QUEUES__EVENTS__GROUP", "workers"));
+    one(
+        findings(&fixture, &fixture.database.url(), &url, &more),
+        "redis.default.rights",
+        "xgroup create on \"events\"",
+    );
+}
+
+#[test]
+fn a_server_that_cannot_save_is_found() {
+    let fixture = Fixture::new();
+    fixture.redis.cmd(["SET", "k", "v"]).unwrap();
+    // A snapshot cannot take the place of a folder that holds something.
+    std::fs::create_dir_all(fixture.redis.data().join("dump.rdb/taken")).unwrap();
+    fixture.redis.cmd(["BGSAVE"]).unwrap();
+    let failed = || fixture.redis.info("rdb_last_bgsave_status").unwrap().as_deref().map(str::trim) == Some("err");
+    assert!(eventually_blocking(SOON, failed));
+    one(of_fixture(&fixture, &[]), "redis.default.persistence", "`dir`");
 }

@@ -7,6 +7,7 @@ mod http;
 mod logs;
 mod metrics;
 mod reload;
+mod rights;
 mod startup;
 mod systemd;
 mod tls;

@@ -155,7 +155,16 @@ fn counters_of_a_queue_begin_with_zero_and_its_series_are_few() {
     let metrics = Metrics::new();
     metrics.add_queue("mail");
     tell(&metrics, "mail");
-    let counters = ["incidents", "rejected", "failures", "tenures_opened", "scheduled_again", "confirms", "replayed"];
+    let counters = [
+        "incidents",
+        "rejected",
+        "failures",
+        "tenures_opened",
+        "scheduled_again",
+        "confirms",
+        "replayed",
+        "duplicates_possible",
+    ];
     for counter in counters {
         let name = format!("outboxd_{counter}_total{{");
         let text = metrics.render();
@@ -181,6 +190,7 @@ fn numbers_of_a_silent_database_disappear_and_come_back_with_its_answer() {
     let told = || {
         for queue in &queues {
             tell(&metrics, queue);
+            metrics.last_incident(queue, Some(jiff::Timestamp::UNIX_EPOCH));
         }
         metrics.segments_in_use(2);
         metrics.log_bytes(1);
@@ -200,6 +210,7 @@ fn numbers_of_a_silent_database_disappear_and_come_back_with_its_answer() {
         "queue_paused",
         "outstanding_rows",
         "incidents_open",
+        "last_incident_timestamp_seconds",
         "confirmed_age_seconds",
         "segments_in_use",
         "log_bytes",

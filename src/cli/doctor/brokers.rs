@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::Wire;
 use super::report::Report;
 use crate::batch::KeyKind;
 use crate::broker::evidence::unsafe_policy;
-use crate::broker::{Inspection, Role, inspect, marker_key};
+use crate::broker::{Inspection, Protection, Role, inspect, marker_key};
 use crate::config::{Config, Confirm, FormatName, QueueSettings, Side};
 use crate::relay::target;
 use crate::wire::{Format, InFlightKind};
@@ -19,7 +20,10 @@ pub(super) async fn examine(config: &Config, known: &[String], report: &mut Repo
         let queues: Vec<&QueueSettings> = queues.iter().filter(|queue| queue.redis == *name).collect();
         let inspected = match target(name, settings) {
             Ok(target) => match target.connect().await {
-                Ok(link) => inspect(&link, &needed(&queues, &settings.receipts, &check, report)).await,
+                Ok(link) => {
+                    protection(report, &check, target.protection());
+                    inspect(&link, &needed(&queues, &settings.receipts, &check, report)).await
+                }
                 Err(fault) => Err(fault),
             },
             Err(fault) => Err(fault),
@@ -32,6 +36,17 @@ pub(super) async fn examine(config: &Config, known: &[String], report: &mut Repo
             }
         }
     }
+}
+
+fn protection(report: &mut Report, check: &str, found: Protection) {
+    let better = if found.encrypted {
+        format!("without ssl_cert_reqs=none (or #insecure) in the url of {check} the certificate is checked")
+    } else {
+        format!("rediss:// in the url of {check} encrypts and checks")
+    };
+    let checks = if found.checked { "the certificate and its name are checked" } else { "" };
+    let wire = Wire { encrypted: found.encrypted, checks, local: found.local, better: &better };
+    super::protection(report, &format!("{check}.tls"), &wire);
 }
 
 fn describe(config: &Config, check: &str, inspection: &Inspection, queues: &[&QueueSettings], report: &mut Report) {
@@ -67,24 +82,43 @@ fn describe(config: &Config, check: &str, inspection: &Inspection, queues: &[&Qu
         let next = "free the disk it saves to, or correct its `dir`: it may refuse writes meanwhile";
         report.finding(&format!("{check}.persistence"), "its last save or append failed", next);
     }
-    if let Some(clock) = inspection.clock {
-        super::clock(report, &format!("{check}.clock"), clock);
+    match inspection.clock {
+        Some(clock) => super::clock(report, &format!("{check}.clock"), clock),
+        None => report
+            .note(&format!("{check}.clock"), "not checked: the user may not run TIME, which a relay does not need"),
     }
-    if inspection.refused.is_empty() {
-        report.ok(&format!("{check}.rights"), "the user may do all that its queues need");
+    rights(&format!("{check}.rights"), inspection, report);
+}
+
+fn rights(check: &str, inspection: &Inspection, report: &mut Report) {
+    if !inspection.tells_rights {
+        let todo = "not checked: this server does not say what a user may do (Redis does from 7.0 on); compare \
+                    `ACL GETUSER` with `Rights in Redis` in docs/configuration.md, and see `ACL LOG` after a relay has run";
+        report.note(check, todo);
+    } else if inspection.refused.is_empty() {
+        report.ok(check, "the user may do all that its queues need");
     }
     for words in &inspection.refused {
-        // The key comes after the command, which may have two words.
-        let at = if words[0] == "XINFO" { 2 } else { 1 };
-        let key = words.get(at).map_or("", String::as_str);
-        let detail = format!("the user may not run {} on {key:?}", words[..at].join(" ").to_lowercase());
-        report.finding(&format!("{check}.rights"), &detail, "see `Rights in Redis` in docs/configuration.md");
+        report.finding(check, &refusal(words), "see `Rights in Redis` in docs/configuration.md");
     }
+}
+
+/// A command may have two words, and its key may stand behind something else.
+fn refusal(words: &[String]) -> String {
+    let (length, at) = match words[0].as_str() {
+        "XINFO" | "XGROUP" => (2, 2),
+        "EVALSHA" => (1, 3),
+        _ => (1, 1),
+    };
+    let command = words[..length].join(" ").to_lowercase();
+    let key = words.get(at).map(|key| format!(" on {key:?}")).unwrap_or_default();
+    format!("the user may not run {command}{key}")
 }
 
 /// The commands that a relay runs for these queues, each once, with its key.
 fn needed(queues: &[&QueueSettings], receipts: &str, check: &str, report: &mut Report) -> Vec<Vec<Vec<u8>>> {
-    let mut commands = BTreeSet::new();
+    // What looks are made of; EVAL and INFO have run already.
+    let mut commands = BTreeSet::from([vec![b"MULTI".to_vec()], vec![b"EXEC".to_vec()]]);
     let mut add = |words: &[&[u8]]| {
         commands.insert(words.iter().map(|word| word.to_vec()).collect::<Vec<_>>());
     };
@@ -100,6 +134,7 @@ fn needed(queues: &[&QueueSettings], receipts: &str, check: &str, report: &mut R
             add(&[b"HGET", &marker, b"f"]);
             add(&[b"HMGET", &marker, b"f"]);
             add(&[b"HSET", &marker, b"f", b"v"]);
+            add(&[b"EVALSHA", b"sha", b"1", &marker]);
         }
         for key in format.keys() {
             add(&[b"TYPE", &key.name]);
@@ -116,14 +151,20 @@ fn needed(queues: &[&QueueSettings], receipts: &str, check: &str, report: &mut R
                     add(&[b"XRANGE", &key.name, b"-", b"+"]);
                     add(&[b"XINFO", b"STREAM", &key.name]);
                     add(&[b"XINFO", b"GROUPS", &key.name]);
-                    add(&[b"XPENDING", &key.name, b"g"]);
+                    add(&[b"XPENDING", &key.name, b"g", b"-", b"+", b"1"]);
+                    if let Some(group) = &queue.group {
+                        add(&[b"XGROUP", b"CREATE", &key.name, group.as_bytes(), b"0"]);
+                    }
                 }
             }
         }
         for key in format.in_flight() {
-            match key.kind {
-                InFlightKind::Processing => add(&[b"LRANGE", &key.name, b"0", b"-1"]),
-                InFlightKind::Unacked => add(&[b"HVALS", &key.name]),
+            let (count, all): (&[u8], &[&[u8]]) = match key.kind {
+                InFlightKind::Processing => (b"LLEN", &[b"LRANGE", &key.name, b"0", b"-1"]),
+                InFlightKind::Unacked => (b"HLEN", &[b"HVALS", &key.name]),
+            };
+            for words in [&[b"TYPE", &key.name[..]][..], &[b"PTTL", &key.name], &[count, &key.name], all] {
+                add(words);
             }
         }
         if queue.confirm == Confirm::Receipt {
@@ -138,5 +179,21 @@ fn push(queue: &QueueSettings) -> &'static [u8] {
     match (queue.format, queue.push) {
         (FormatName::List | FormatName::Raw, Side::Right) => b"RPUSH",
         _ => b"LPUSH",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Server;
+
+    #[test]
+    fn a_server_that_does_not_tell_rights_is_not_said_to_grant_them() {
+        let mut report = Report::default();
+        let old = Inspection { server: Server::default(), clock: None, tells_rights: false, refused: Vec::new() };
+        rights("redis.default.rights", &old, &mut report);
+        let text = report.to_text();
+        assert!(text.starts_with("note ") && text.contains("not checked") && text.contains("ACL LOG"), "{text}");
+        assert!(!report.has_findings());
     }
 }

@@ -40,6 +40,31 @@ pub(super) async fn run(args: DoctorArgs) -> Exit {
     if report.has_findings() { Exit::Findings } else { Exit::Ok }
 }
 
+/// How a connection is protected.
+struct Wire<'a> {
+    encrypted: bool,
+    /// What of the server's certificate is checked; empty: nothing.
+    checks: &'a str,
+    /// It does not leave this machine.
+    local: bool,
+    /// How it would be better.
+    better: &'a str,
+}
+
+/// Says it; a network that others can read is worth knowing, and somebody may have chosen it.
+fn protection(report: &mut Report, check: &str, wire: &Wire<'_>) {
+    let Wire { encrypted, checks, local, better } = wire;
+    match (encrypted, local) {
+        (true, _) if !checks.is_empty() => report.ok(check, &format!("encrypted; {checks}")),
+        (true, true) => report.ok(check, "encrypted; nothing is checked, and it does not leave this machine"),
+        (false, true) => report.ok(check, "not encrypted; it does not leave this machine"),
+        (true, false) => report.note(check, &format!("encrypted, but whoever answers is believed: {better}")),
+        (false, false) => {
+            report.note(check, &format!("not encrypted: who is on the way reads and changes what passes; {better}"));
+        }
+    }
+}
+
 /// A clock that is off by more makes delayed tasks early or late, and ages wrong.
 const SKEW: Duration = Duration::from_secs(2);
 
@@ -52,5 +77,25 @@ fn clock(report: &mut Report, check: &str, theirs: f64) {
         report.finding(check, &format!("its clock is {off:+.1} s from this machine's"), next);
     } else {
         report.ok(check, &format!("its clock is {:.0} ms from this machine's", off.abs() * 1000.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_others_can_read_or_change_is_worth_a_note() {
+        for (encrypted, checks, local, says) in [
+            (true, "checked", false, "ok       tls: encrypted; checked"),
+            (true, "", true, "ok       tls: encrypted; nothing is checked, and it does not leave this machine"),
+            (false, "", true, "ok       tls: not encrypted; it does not leave this machine"),
+            (true, "", false, "note     tls: encrypted, but whoever answers is believed: do so"),
+            (false, "", false, "note     tls: not encrypted: who is on the way reads and changes what passes; do so"),
+        ] {
+            let mut report = Report::default();
+            protection(&mut report, "tls", &Wire { encrypted, checks, local, better: "do so" });
+            assert_eq!(report.to_text(), says);
+        }
     }
 }

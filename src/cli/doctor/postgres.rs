@@ -1,9 +1,10 @@
 //! Postgres: reached, recent enough, the schema, the rights, the way of notifications.
 
 use super::super::connect;
+use super::Wire;
 use super::report::Report;
 use crate::config::Config;
-use crate::pg::{Delivery, Listener, Outbox, migrate};
+use crate::pg::{Delivery, Listener, Outbox, Protection, migrate};
 
 /// Looks at everything of Postgres. The queues that it knows.
 pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String> {
@@ -24,14 +25,14 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String>
         }
     };
     let place = database.connector().target().to_owned();
-    let tls = if facts.tls { "TLS" } else { "no TLS" };
-    report.ok("postgres", &format!("{place} is PostgreSQL {}, user {}, {tls}", facts.version, facts.user));
+    report.ok("postgres", &format!("{place} is PostgreSQL {}, user {}", facts.version, facts.user));
+    protection(report, "postgres.tls", "database.url", database.connector().protection(), facts.tls);
     if facts.in_recovery {
         let next = "name the primary in database.url, or all hosts with target_session_attrs=read-write";
         report.finding("postgres.role", "it is a standby and takes no writes", next);
     }
     super::clock(report, "postgres.clock", facts.clock);
-    bell(config, facts.notify_usage, report).await;
+    bell(config, facts.tls, facts.notify_usage, report).await;
     match migrate::check(database.connector(), &config.database.schema).await {
         Ok(()) => report.ok("postgres.schema", &format!("the schema {} fits this release", config.database.schema)),
         Err(fault) => {
@@ -56,11 +57,28 @@ fn rights(functions: &[String], tables: &[String], user: &str, report: &mut Repo
     report.finding("postgres.rights", &detail, &format!("GRANT outbox_relay TO {user}"));
 }
 
+/// `told`: what the server says where the connection string leaves it to the server.
+fn protection(report: &mut Report, check: &str, setting: &str, found: Protection, told: bool) {
+    let checks = match found.mode {
+        "verify-full" => "the certificate and its name are checked (sslmode=verify-full)",
+        "verify-ca" => "who signed the certificate is checked, its name is not (sslmode=verify-ca)",
+        _ => "",
+    };
+    let better = format!("sslmode is {}; ?sslmode=verify-full in {setting} encrypts and checks", found.mode);
+    let encrypted = found.encrypted.unwrap_or(told);
+    super::protection(report, check, &Wire { encrypted, checks, local: found.local, better: &better });
+}
+
 /// Whether notifications arrive.
-async fn bell(config: &Config, usage: f64, report: &mut Report) {
+async fn bell(config: &Config, told: bool, usage: f64, report: &mut Report) {
     let limit = config.database.statement_timeout.get();
     let heard = match connect::listener(config) {
-        Ok(connector) => Box::pin(Listener::connect(&connector, &[], limit)).await.map_err(|fault| fault.to_string()),
+        Ok(connector) => {
+            if config.database.listen_url.is_some() {
+                protection(report, "postgres.notify.tls", connector.setting(), connector.protection(), told);
+            }
+            Box::pin(Listener::connect(&connector, &[], limit)).await.map_err(|fault| fault.to_string())
+        }
         Err(fault) => Err(fault.reason().message.clone()),
     };
     match heard {

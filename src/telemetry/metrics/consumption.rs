@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::{HistogramVec, IntCounterVec};
 
 use super::Metrics;
@@ -10,8 +11,10 @@ use super::labels::{CONFIRMS, SCHEDULED};
 
 pub(super) struct ConsumptionSeries {
     scheduled: IntCounterVec,
+    duplicates: IntCounterVec,
     outstanding: QueueGauge,
     open_incidents: QueueGauge,
+    last_incident: QueueGauge,
     confirmed_age: QueueGauge,
     confirms: IntCounterVec,
     recovery: HistogramVec,
@@ -25,6 +28,11 @@ impl ConsumptionSeries {
                 &["queue", "cause"],
                 "Rows that were scheduled again at the end of the ledger, by cause.",
             )?,
+            duplicates: all.counter(
+                "outboxd_duplicates_possible_total",
+                &["queue"],
+                "Rows that may be consumed twice, because they were sent again after a loss.",
+            )?,
             outstanding: all.queue_gauge(
                 "outboxd_outstanding_rows",
                 Fold::Sum,
@@ -34,6 +42,11 @@ impl ConsumptionSeries {
                 "outboxd_incidents_open",
                 Fold::Sum,
                 "Incidents of which something is still to be sent again.",
+            )?,
+            last_incident: all.queue_gauge(
+                "outboxd_last_incident_timestamp_seconds",
+                Fold::Max,
+                "When a loss was last noticed, in seconds since 1970.",
             )?,
             confirmed_age: all.queue_gauge(
                 "outboxd_confirmed_age_seconds",
@@ -54,12 +67,13 @@ impl ConsumptionSeries {
         })
     }
 
-    pub(super) fn gauges(&self) -> [&QueueGauge; 3] {
-        [&self.outstanding, &self.open_incidents, &self.confirmed_age]
+    pub(super) fn gauges(&self) -> [&QueueGauge; 4] {
+        [&self.outstanding, &self.open_incidents, &self.last_incident, &self.confirmed_age]
     }
 
     /// The counters of a queue appear with 0.
     pub(super) fn add(&self, label: &str) {
+        self.duplicates.with_label_values(&[label]);
         for cause in SCHEDULED {
             self.scheduled.with_label_values(&[label, cause]);
         }
@@ -83,6 +97,20 @@ impl Metrics {
     /// Rows were scheduled again.
     pub fn scheduled_again(&self, queue: &str, cause: &str, rows: u64) {
         self.consumption.scheduled.with_label_values(&[self.names.label(queue), cause]).inc_by(rows);
+    }
+
+    /// Rows that may be consumed twice were written down with a loss.
+    pub fn duplicates_possible(&self, queue: &str, rows: u64) {
+        self.consumption.duplicates.with_label_values(&[self.names.label(queue)]).inc_by(rows);
+    }
+
+    /// When a loss was noticed last; `None`: nobody knows of any.
+    pub fn last_incident(&self, queue: &str, at: Option<Timestamp>) {
+        let label = self.names.label(queue);
+        match at {
+            Some(at) => self.consumption.last_incident.set(queue, label, at.as_duration().as_secs_f64()),
+            None => self.consumption.last_incident.unset(queue, label),
+        }
     }
 
     /// What a look at consumption came to.

@@ -19,6 +19,7 @@ pub(super) struct RelaySeries {
     reload_time: GaugeVec,
     heartbeat: GaugeVec,
     receipts: IntCounterVec,
+    given_up: IntCounterVec,
 }
 
 impl RelaySeries {
@@ -62,7 +63,19 @@ impl RelaySeries {
                 &["target"],
                 "Receipts of workers that were read from a Redis target.",
             )?,
+            given_up: all.counter(
+                "outboxd_given_up_total",
+                &["target"],
+                "Tasks that went to the dead rows because a worker's receipt said that it gave up.",
+            )?,
         })
+    }
+
+    /// Counters of a Redis target appear with 0.
+    pub(super) fn add_target(&self, target: &str) {
+        for counter in [&self.receipts, &self.given_up] {
+            counter.with_label_values(&[target]);
+        }
     }
 
     /// Sets what is true from the start. Counters without labels appear with 0.
@@ -91,6 +104,11 @@ impl Metrics {
     /// Workers' receipts were stored.
     pub fn receipts(&self, target: &str, receipts: usize) {
         self.relay.receipts.with_label_values(&[target]).inc_by(u64::try_from(receipts).unwrap_or(u64::MAX));
+    }
+
+    /// A worker's receipt said that it gave a task up, and the task is dead now.
+    pub fn given_up(&self, target: &str) {
+        self.relay.given_up.with_label_values(&[target]).inc();
     }
 
     /// The doorbell rang here.

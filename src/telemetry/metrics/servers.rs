@@ -130,6 +130,7 @@ impl Metrics {
     pub fn add_target(&self, target: &str) {
         self.servers.connects.with_label_values(&[target]);
         self.servers.looks.with_label_values(&[target]);
+        self.relay.add_target(target);
         for class in REDIS_ERRORS {
             self.servers.redis_errors.with_label_values(&[target, class]);
         }
