@@ -53,6 +53,9 @@ impl Lane {
         let mut called = false;
         while called || self.called().await {
             called = false;
+            // Known before it is tried: what an operator does meanwhile is news to a lane that stops after all.
+            let resumes = self.hints.borrow().resumes;
+            self.config.mark_unchanged();
             let served = self.serve(&mut pace).await;
             // What Redis confirmed before it failed says afterwards how much it has lost.
             if !served.as_ref().is_err_and(|fault| fault.reason().origin == Origin::Postgres) {
@@ -70,7 +73,7 @@ impl Lane {
                 // What Postgres refuses it refuses to every queue, and the wake loop says so; this one goes on when it does.
                 Err(Fault::Halt(reason)) if reason.origin != Origin::Postgres => {
                     let fault = Fault::Halt(reason);
-                    self.halted(&fault).await;
+                    self.halted(&fault, resumes).await;
                     called = !self.shared.stop.is_cancelled();
                 }
                 Err(fault) => {
@@ -221,8 +224,9 @@ impl Lane {
         }
     }
 
-    /// Only an operator can mend it: says so, and waits for `queue resume` or another configuration.
-    async fn halted(&mut self, fault: &Fault) {
+    /// Only an operator can mend it: says so, and waits for `queue resume` or another configuration. What came since
+    /// the try began counts, `resumes` being how often it had been resumed by then.
+    async fn halted(&mut self, fault: &Fault, resumes: i32) {
         let reason = fault.reason();
         self.says(QueueState::Stopped);
         self.shared.metrics.failed(&self.queue, reason.class);
@@ -233,18 +237,10 @@ impl Lane {
         if let Err(fault) = self.shared.outbox.stopped(&self.queue, Some(&text), &self.shared.id).await {
             tracing::warn!(event = "queue.halt_unrecorded", queue = self.queue, reason = %fault);
         }
-        let resumes = self.hints.borrow().resumes;
-        self.config.mark_unchanged();
-        loop {
-            tokio::select! {
-                changed = self.hints.changed() => {
-                    if changed.is_err() || self.hints.borrow().resumes != resumes {
-                        break;
-                    }
-                }
-                changed = self.config.changed() => if changed.is_ok() { break },
-                () = self.shared.stop.cancelled() => return,
-            }
+        tokio::select! {
+            _ = self.hints.wait_for(|hint| hint.resumes != resumes) => {}
+            Ok(()) = self.config.changed() => {}
+            () = self.shared.stop.cancelled() => return,
         }
         tracing::info!(event = "queue.resumed", queue = self.queue);
     }
