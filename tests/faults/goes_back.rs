@@ -2,8 +2,6 @@
 //!
 //! No row that it still has may be missing in Redis. Copies are the price, and only of what was forgotten.
 
-use std::time::Duration;
-
 use outboxd::sandbox::{Direction, PgBouncer, Proxy, RedisOptions, StopMode};
 use rustix::process::Signal;
 use uuid::Uuid;
@@ -40,6 +38,17 @@ enum Then {
 
 /// {a} is batch 1; {b} is batch 2, published, its entry lost; {c} is committed: batch 2 is now {b, c}.
 async fn an_entry_is_lost(then: Then, pooled: bool) {
+    // What else commits meanwhile may make the entry durable: then the scene is set again.
+    for _ in 0..3 {
+        if tries_to_lose_an_entry(then, pooled).await {
+            return;
+        }
+    }
+    panic!("the entry of batch 2 was never lost");
+}
+
+/// Whether the entry was lost; if not, nothing was tested.
+async fn tries_to_lose_an_entry(then: Then, pooled: bool) -> bool {
     let fixture = Fixture::with_own_postgres(&LAZY, RedisOptions::default());
     let bouncer = pooled.then(|| PgBouncer::start(&fixture.sandbox, &fixture.database.postgres, &[]).unwrap());
     let url = bouncer.as_ref().map_or_else(|| fixture.database.url(), |bouncer| bouncer.url(&fixture.database.name));
@@ -55,7 +64,10 @@ async fn an_entry_is_lost(then: Then, pooled: bool) {
     assert_eq!(messages(&fixture.redis, "jobs"), writer.committed);
     fixture.database.postgres.kill();
     fixture.database.postgres.start_again().unwrap();
-    assert_eq!(newest(&fixture.database), 1, "the entry of batch 2 was not lost");
+    if newest(&fixture.database) == 2 {
+        return false;
+    }
+    assert_eq!(newest(&fixture.database), 1);
     writer.reconnect(&fixture.database).await;
     writer.commit(1).await;
     let mut relay = if then == Then::Wakes {
@@ -71,6 +83,7 @@ async fn an_entry_is_lost(then: Then, pooled: bool) {
     nothing_is_missing(&fixture, &fixture.database).await;
     assert!(relay.stop().success());
     assert_eq!(in_postgres(&fixture.database, "jobs"), writer.committed);
+    true
 }
 
 #[tokio::test]
@@ -221,7 +234,7 @@ async fn numbers_used_again_by_another_relay_are_seen_by_one_that_rests() {
     assert!(!doomed.wait(SOON).success());
     assert_eq!(newest(database), 1);
     rests.signal(Signal::CONT);
-    let left = eventually(Duration::from_secs(5), || async {
+    let left = eventually(SOON, || async {
         rests.events().iter().any(|event| matches!(event.name(), "queue.retry" | "queue.doubt" | "queue.halted"))
     });
     assert!(left.await, "the relay believes that it still holds the queue");

@@ -12,7 +12,9 @@ use super::ledger::Writer;
 use super::stage::{count, ready, said, span, time};
 
 /// Far above the milliseconds that a row takes, far below the time-outs of a dead server.
-const BOUND: Duration = Duration::from_secs(2);
+const BOUND: Duration = Duration::from_secs(5);
+/// How long the dead server may take to answer.
+const DEAD_AFTER: &str = "connect_timeout = \"10s\"\nresponse_timeout = \"10s\"\n";
 /// Queues that go to the dead server: more than the relay has sessions in Postgres.
 const DEAD: usize = 12;
 
@@ -22,7 +24,7 @@ async fn stage() -> (Fixture, Redis, Proxy, RelayProcess) {
     let second = Redis::start(&fixture.sandbox, RedisOptions::default()).unwrap();
     let proxy = Proxy::start(second.port()).unwrap();
     proxy.black_hole();
-    let mut more = format!("[redis.second]\nurl = \"redis://127.0.0.1:{}/0\"\n", proxy.port());
+    let mut more = format!("[redis.second]\nurl = \"redis://127.0.0.1:{}/0\"\n{DEAD_AFTER}", proxy.port());
     for n in 0..DEAD {
         let _ = writeln!(more, "[queues.dead{n}]\nredis = \"second\"");
     }

@@ -142,6 +142,10 @@ pub fn messages(redis: &Redis, key: &str) -> Vec<Uuid> {
 
 fn try_messages(redis: &Redis, key: &str) -> outboxd::sandbox::Result<Vec<Uuid>> {
     let kind = redis.cmd(["TYPE", key])?.text().unwrap_or_default();
+    if kind == "none" {
+        // Asked again, it might have come to be one or the other.
+        return Ok(Vec::new());
+    }
     if kind == "stream" {
         let entries = redis.cmd(["XRANGE", key, "-", "+"])?;
         let fields = entries.items().iter().map(|entry| entry.items()[1].texts());

@@ -19,10 +19,15 @@ struct Scene {
 const BELL_ONLY: (&str, &str) = ("OUTBOXD_RELAY__POLL_INTERVAL", "1h");
 
 impl Scene {
-    async fn new(settings: &[(&str, &str)]) -> Self {
-        let fixture = Fixture::with_own_postgres(settings, RedisOptions::default());
+    async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With further settings of the relay.
+    async fn with(env: &[(&str, &str)]) -> Self {
+        let fixture = Fixture::with_own_postgres(&[], RedisOptions::default());
         let proxy = Proxy::start(fixture.database.postgres.port()).unwrap();
-        let env = [IMPATIENT.as_slice(), &[BELL_ONLY]].concat();
+        let env = [env, &[BELL_ONLY]].concat();
         let url = proxy.through(&fixture.database.url());
         let relay = ready(&fixture.sandbox, &url, &fixture.redis.url(0), "", &env).await;
         let mut writer = Writer::new(&fixture.database, "jobs").await;
@@ -61,7 +66,7 @@ impl Scene {
 
 #[tokio::test]
 async fn restarts_of_postgres_are_survived() {
-    let mut scene = Scene::new(&[]).await;
+    let mut scene = Scene::new().await;
     for _ in 0..2 {
         scene.restart(StopMode::Fast).await;
         scene.well().await;
@@ -71,7 +76,7 @@ async fn restarts_of_postgres_are_survived() {
 
 #[tokio::test]
 async fn a_crash_of_postgres_repeats_at_most_what_was_planned_right_before_it() {
-    let mut scene = Scene::new(&[]).await;
+    let mut scene = Scene::new().await;
     for round in 1..4 {
         scene.restart(StopMode::Immediate).await;
         scene.writer.commit_each(3).await;
@@ -87,7 +92,7 @@ async fn a_crash_of_postgres_repeats_at_most_what_was_planned_right_before_it() 
 
 #[tokio::test]
 async fn ended_sessions_are_replaced() {
-    let mut scene = Scene::new(&[]).await;
+    let mut scene = Scene::new().await;
     let end_all =
         "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like 'outboxd%'";
     for _ in 0..5 {
@@ -100,13 +105,14 @@ async fn ended_sessions_are_replaced() {
 
 #[tokio::test]
 async fn the_listening_session_alone_is_replaced() {
-    let mut scene = Scene::new(&[]).await;
+    let mut scene = Scene::new().await;
     // It alone holds the bell's advisory lock, whose key has two parts.
     let end_listener =
         "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and objsubid = 2";
     for _ in 0..3 {
         scene.relay.dozes().await;
-        assert_eq!(scene.fixture.database.sql(end_listener), "1");
+        // A session that was ended says so before its lock is free, and the next one may have to ask again.
+        assert!(eventually(SOON, || async { scene.fixture.database.sql(end_listener) == "1" }).await);
         scene.well().await;
     }
     scene.end().await;
@@ -114,7 +120,7 @@ async fn the_listening_session_alone_is_replaced() {
 
 #[tokio::test]
 async fn a_cut_network_is_survived() {
-    let mut scene = Scene::new(&[]).await;
+    let mut scene = Scene::new().await;
     for _ in 0..5 {
         scene.writer.commit(10).await;
         scene.proxy.cut();
@@ -133,7 +139,7 @@ async fn a_cut_network_is_survived() {
 
 #[tokio::test]
 async fn a_network_that_swallows_everything_is_survived() {
-    let mut scene = Scene::new(&[]).await;
+    let mut scene = Scene::with(&IMPATIENT).await;
     for round in 1..=2 {
         scene.writer.commit(10).await;
         scene.proxy.black_hole();
@@ -148,7 +154,7 @@ async fn a_network_that_swallows_everything_is_survived() {
 
 #[tokio::test]
 async fn a_lost_reply_to_a_commit_neither_loses_nor_doubles() {
-    let mut scene = Scene::new(&[]).await;
+    let mut scene = Scene::new().await;
     for times in 1..=4 {
         scene.proxy.drop_reply_once(b"outbox_plan");
         scene.writer.commit(3).await;
@@ -178,8 +184,7 @@ async fn fails_over(by_url: bool) {
     } else {
         proxy.through(&fixture.database.url())
     };
-    let env = [IMPATIENT.as_slice(), &[BELL_ONLY]].concat();
-    let mut relay = ready(&fixture.sandbox, &url, &fixture.redis.url(0), "", &env).await;
+    let mut relay = ready(&fixture.sandbox, &url, &fixture.redis.url(0), "", &[BELL_ONLY]).await;
     let mut writer = Writer::new(&fixture.database, "jobs").await;
     writer.commit_each(10).await;
     writer.exact(&fixture.redis).await;
@@ -201,9 +206,11 @@ async fn fails_over(by_url: bool) {
     relay.dozes().await;
     writer.commit(1).await;
     writer.exact(&fixture.redis).await;
+    let as_often = || async { count(&relay, "postgres.down") == count(&relay, "postgres.up") };
+    assert!(eventually(SOON, as_often).await, "down and up");
     assert!(relay.stop().success());
     writer.exact(&fixture.redis).await;
-    assert_eq!((count(&relay, "postgres.down"), count(&relay, "postgres.up"), count(&relay, "queue.loss")), (1, 1, 0));
+    assert_eq!(count(&relay, "queue.loss"), 0);
 }
 
 #[tokio::test]

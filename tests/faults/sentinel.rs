@@ -1,30 +1,30 @@
 //! A primary that Redis Sentinel replaces: the relay asks where it is, and follows.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 
-use outboxd::sandbox::{Process, ProcessSpec, Redis, RedisOptions, Sandbox};
+use outboxd::sandbox::{Port, Process, ProcessSpec, Redis, RedisOptions, Sandbox};
 
 use super::ledger::Writer;
-use super::stage::{IMPATIENT, QUICK, count, ready, said};
+use super::stage::{QUICK, count, ready, said};
 use crate::common::{Fixture, RelayProcess, SOON, config, eventually};
 
 /// A sentinel that alone decides.
 struct Sentinel {
-    port: u16,
+    port: Port,
     _process: Process,
 }
 
 impl Sentinel {
     fn start(sandbox: &Sandbox, primary: &Redis, more: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::free().unwrap();
         let folder = sandbox.subfolder("sentinel").unwrap();
         let file = folder.join("sentinel.conf");
         let monitored = primary.port();
         let text = format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor orders 127.0.0.1 {monitored} 1\n\
-             sentinel down-after-milliseconds orders 300\nsentinel failover-timeout orders 2000\n{more}"
+            "port {}\nbind 127.0.0.1\nsentinel monitor orders 127.0.0.1 {monitored} 1\n\
+             sentinel down-after-milliseconds orders 2000\nsentinel failover-timeout orders 2000\n{more}",
+            port.number()
         );
         fs::write(&file, text).unwrap();
         let spec = ProcessSpec::new(PathBuf::from("/usr/bin/env"), &folder, folder.join("log"));
@@ -35,13 +35,13 @@ impl Sentinel {
     /// The configuration of a target behind it.
     fn target(&self, more: &str) -> String {
         // The first one does not answer.
-        format!("sentinels = [\"127.0.0.1:1\", \"127.0.0.1:{}\"]\n{more}", self.port)
+        format!("sentinels = [\"127.0.0.1:1\", \"127.0.0.1:{}\"]\n{more}", self.port.number())
     }
 }
 
 async fn relay(fixture: &Fixture, target: &str) -> RelayProcess {
-    let url = format!("redis://orders/0\"\n{target}connect_timeout = \"1s");
-    ready(&fixture.sandbox, &fixture.database.url(), &url, "", &IMPATIENT[2..]).await
+    let url = format!("redis://orders/0\"\n{target}connect_timeout = \"5s");
+    ready(&fixture.sandbox, &fixture.database.url(), &url, "", &[]).await
 }
 
 #[tokio::test]
@@ -87,7 +87,8 @@ async fn a_sentinel_that_asks_for_a_password_gets_its_own() {
 async fn a_name_that_no_sentinel_knows_is_told_with_the_setting() {
     let fixture = Fixture::new();
     let sentinel = Sentinel::start(&fixture.sandbox, &fixture.redis, "");
-    let url = format!("redis://other/0\"\nsentinels = [\"127.0.0.1:{}\"]\nconnect_timeout = \"1s", sentinel.port);
+    let url =
+        format!("redis://other/0\"\nsentinels = [\"127.0.0.1:{}\"]\nconnect_timeout = \"5s", sentinel.port.number());
     let text = config(&fixture.database.url(), &url, QUICK);
     let relay = RelayProcess::ready(&fixture.sandbox, &text, &[], &[]).await;
     let mut writer = Writer::new(&fixture.database, "jobs").await;

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::common::{Fixture, RelayProcess, SOON, eventually};
 
 use super::ledger::Writer;
-use super::stage::{count, relay};
+use super::stage::{PATIENT, count, relay};
 
 #[tokio::test]
 async fn three_relays_of_which_one_is_killed_leave_every_row_once() {
@@ -61,12 +61,12 @@ async fn sleeps_at(place: &str) {
     let fixture = Fixture::new();
     let mut writer = Writer::new(&fixture.database, "jobs").await;
     let point = format!("{place}=stop@2");
-    let mut sleeper = relay(&fixture, &[("OUTBOXD_FAILPOINTS", &point)]);
+    let mut sleeper = relay(&fixture, &[PATIENT, ("OUTBOXD_FAILPOINTS", &point)]);
     writer.commit(1).await;
     writer.arrived(&fixture.redis).await;
     writer.commit(3).await;
     sleeper.wait_event("failpoint.hit", |_| true, SOON).await;
-    let mut other = relay(&fixture, &[]);
+    let mut other = relay(&fixture, &[PATIENT]);
     writer.commit(4).await;
     other.wait_event("queue.opened", |_| true, SOON).await;
     writer.exact(&fixture.redis).await;
@@ -78,7 +78,7 @@ async fn sleeps_at(place: &str) {
     assert!(found, "{place}: the sleeper did not find out");
     // Neither takes it from the other while there is nothing to do, beyond what the sleeper tried before it knew.
     let before = openings(&sleeper, &other);
-    let restless = eventually(Duration::from_secs(4), || async { openings(&sleeper, &other) > before + 1 }).await;
+    let restless = eventually(Duration::from_secs(8), || async { openings(&sleeper, &other) > before + 1 }).await;
     assert!(!restless, "{place}: the two take the idle queue from each other");
     for _ in 0..40 {
         writer.commit_each(2).await;
