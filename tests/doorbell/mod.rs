@@ -1,4 +1,6 @@
-//! The doorbell with the real relay. The fallback poll is set to an hour: what arrives promptly, the bell brought.
+//! The doorbell with the real relay. The fallback poll is set to an hour: what arrives in seconds, the bell brought.
+//!
+//! How fast it was is printed, not asserted: it is the machine's affair.
 
 mod asleep;
 mod busy;
@@ -11,10 +13,7 @@ use std::time::{Duration, Instant};
 use outboxd::sandbox::{Redis, Sandbox};
 use tokio_postgres::Client;
 
-use crate::common::{Event, Fixture, RelayProcess, SOON, config, until_some};
-
-/// What "promptly" means on a machine that is busy with other tests; the figures are printed.
-pub const PROMPT: Duration = Duration::from_secs(3);
+use crate::common::{Fixture, RelayProcess, config, until_some};
 
 /// Nothing is found by polling.
 pub const NO_POLL: &str = "[relay]\npoll_interval = \"1h\"\n";
@@ -33,9 +32,9 @@ pub async fn relay_by(sandbox: &Sandbox, database: &str, redis: &Redis, more: &s
     RelayProcess::ready(sandbox, &config(database, &redis.url(0), &format!("{more}{LIST}")), &[], &[]).await
 }
 
-/// Waits until it sleeps.
-pub async fn dozes(relay: &mut RelayProcess) -> Event {
-    relay.wait_event("relay.asleep", |_| true, SOON).await
+/// Waits until it sleeps, and has not been woken since it said so.
+pub async fn dozes(relay: &RelayProcess) {
+    relay.dozes().await;
 }
 
 pub fn depth(redis: &Redis, queue: &str) -> i64 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outboxd::sandbox::{PgBouncer, RedisOptions};
 
-use super::{NO_POLL, PROMPT, arrive, dozes, insert, relay_by, text};
+use super::{NO_POLL, arrive, dozes, insert, relay_by, text};
 use crate::common::{Fixture, SOON};
 
 #[tokio::test]
@@ -18,15 +18,15 @@ async fn through_a_pooler_the_bell_works_with_a_listen_url() {
         super::LIST
     );
     let config = format!("[database]\nurl = \"{}\"\n{config}", pooler.url(&fixture.database.name));
-    let mut relay = crate::common::RelayProcess::ready(&fixture.sandbox, &config, &[], &[]).await;
+    let relay = crate::common::RelayProcess::ready(&fixture.sandbox, &config, &[], &[]).await;
     // The producers go through the pooler, too.
     let (client, connection) =
         tokio_postgres::connect(&pooler.url(&fixture.database.name), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     for n in 1..=3 {
-        dozes(&mut relay).await;
+        dozes(&relay).await;
         client.batch_execute("insert into outbox (queue, task) values ('q', 't')").await.unwrap();
-        let waited = arrive(&fixture.redis, "q", n, PROMPT).await;
+        let waited = arrive(&fixture.redis, "q", n, SOON).await;
         eprintln!("through a pooler, with listen_url: {waited:.1?}");
     }
     assert!(relay.events().iter().all(|event| event.name() != "bell.deaf"));
@@ -42,7 +42,7 @@ async fn through_a_pooler_alone_the_relay_says_once_that_it_is_deaf_and_polls() 
     let mut waits = Vec::new();
     for n in 1..=10 {
         insert(&client, "q").await;
-        waits.push(arrive(&fixture.redis, "q", n, PROMPT).await);
+        waits.push(arrive(&fixture.redis, "q", n, SOON).await);
         // Lets it become quiet again: deaf, it never says that it sleeps.
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
@@ -65,7 +65,7 @@ async fn where_transactions_are_prepared_the_bell_is_not_used_unless_asked_for()
         let sql = format!("begin; insert into outbox (queue, task) values ('q', 't'); prepare transaction 'p{n}'");
         client.batch_execute(&sql).await.unwrap();
         client.batch_execute(&format!("commit prepared 'p{n}'")).await.unwrap();
-        arrive(&fixture.redis, "q", n, PROMPT).await;
+        arrive(&fixture.redis, "q", n, SOON).await;
     }
     assert_eq!(text(&client, "select pg_sequence_last_value('outbox_bell_seq')::text").await, "1");
     assert!(relay.stop().success());
@@ -76,11 +76,11 @@ async fn where_transactions_are_prepared_the_bell_is_not_used_unless_asked_for()
         fixture.redis.url(0),
         super::LIST
     );
-    let mut relay = crate::common::RelayProcess::ready(&fixture.sandbox, &config, &[], &[]).await;
-    dozes(&mut relay).await;
+    let relay = crate::common::RelayProcess::ready(&fixture.sandbox, &config, &[], &[]).await;
+    dozes(&relay).await;
     insert(&client, "q").await;
-    arrive(&fixture.redis, "q", 6, PROMPT).await;
-    dozes(&mut relay).await;
+    arrive(&fixture.redis, "q", 6, SOON).await;
+    dozes(&relay).await;
     let refused = client
         .batch_execute("begin; insert into outbox (queue, task) values ('q', 't'); prepare transaction 'p'")
         .await

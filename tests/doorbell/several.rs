@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::{Observer, PROMPT, arrive, dozes, insert, relay, text};
+use super::{Observer, arrive, dozes, insert, relay, text};
 use crate::common::{Fixture, RelayProcess, SOON, eventually, until_some};
 
 /// Which relay holds the bell's lock, by the port of its session; a dead one's is given up in a moment.
@@ -42,7 +42,7 @@ async fn of_three_relays_another_takes_the_bell_when_its_keeper_dies() {
     while relays.len() > 1 {
         messages += 1;
         insert(&client, "q").await;
-        arrive(&fixture.redis, "q", messages, PROMPT).await;
+        arrive(&fixture.redis, "q", messages, SOON).await;
         let at = keeper(&client, &relays).await;
         let armed = "select (pg_sequence_last_value('outbox_bell_seq') > extract(epoch from now()))::text";
         assert!(eventually(SOON, || async { text(&client, armed).await == "true" }).await);
@@ -50,7 +50,7 @@ async fn of_three_relays_another_takes_the_bell_when_its_keeper_dies() {
         // The others hear the bell that the dead one had set; if the queue was its own, it is taken over in a second or so.
         messages += 1;
         insert(&client, "q").await;
-        let waited = arrive(&fixture.redis, "q", messages, PROMPT * 2).await;
+        let waited = arrive(&fixture.redis, "q", messages, SOON).await;
         eprintln!("after the keeper's death: {waited:.1?}");
         keeper(&client, &relays).await;
     }
@@ -58,8 +58,8 @@ async fn of_three_relays_another_takes_the_bell_when_its_keeper_dies() {
         relays[0].pass_events();
         messages += 1;
         insert(&client, "q").await;
-        arrive(&fixture.redis, "q", messages, PROMPT).await;
-        dozes(&mut relays[0]).await;
+        arrive(&fixture.redis, "q", messages, SOON).await;
+        dozes(&relays[0]).await;
     }
 }
 
@@ -69,33 +69,32 @@ async fn a_relay_that_stops_in_good_order_hands_bell_and_queues_over() {
     let mut first = relay(&fixture, "").await;
     let client = fixture.database.connect().await;
     insert(&client, "q").await;
-    arrive(&fixture.redis, "q", 1, PROMPT).await;
-    dozes(&mut first).await;
-    let mut second = relay(&fixture, "").await;
-    dozes(&mut second).await;
+    arrive(&fixture.redis, "q", 1, SOON).await;
+    dozes(&first).await;
+    let second = relay(&fixture, "").await;
+    dozes(&second).await;
     assert!(first.stop().success());
     // The stopped one has silenced the bell; the other notices within a look, and takes it.
     insert(&client, "q").await;
-    let waited = arrive(&fixture.redis, "q", 2, PROMPT).await;
+    let waited = arrive(&fixture.redis, "q", 2, SOON).await;
     eprintln!("after an orderly stop: {waited:.1?}");
 }
 
 #[tokio::test]
 async fn a_burst_rings_once_however_many_relays_hear_it() {
     let fixture = Fixture::new();
-    let (mut first, mut second) = (relay(&fixture, "").await, relay(&fixture, "").await);
+    let (first, second) = (relay(&fixture, "").await, relay(&fixture, "").await);
     let client = fixture.database.connect().await;
-    dozes(&mut first).await;
-    dozes(&mut second).await;
+    dozes(&first).await;
+    dozes(&second).await;
     let observer = Observer::new(&fixture).await;
     insert(&client, "q").await;
     // Commits ring until the keeper of the bell has silenced it, whoever of the two relays it is.
     let silent = "select last_value <= extract(epoch from clock_timestamp()) from outbox_bell_seq";
     let silenced = || async { client.query_one(silent, &[]).await.unwrap().get(0) };
     assert!(eventually(SOON, silenced).await);
-    for _ in 2..=50 {
-        insert(&client, "q").await;
-    }
+    // At once, so that no relay finds time to fall asleep in between.
+    futures_util::future::join_all((2..=50).map(|_| insert(&client, "q"))).await;
     arrive(&fixture.redis, "q", 50, SOON).await;
     let rings = observer.rings();
     assert!((1..=5).contains(&rings), "{rings} rings for a burst of 50 commits");
