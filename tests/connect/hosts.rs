@@ -23,9 +23,9 @@ async fn a_server_that_never_answers_fails_within_the_connect_timeout() {
     for extra in ["", "&sslmode=disable", "&sslmode=require"] {
         let begun = Instant::now();
         let fault =
-            open(&format!("postgres://u:secret@127.0.0.1:{port}/db?connect_timeout=1{extra}")).await.unwrap_err();
+            open(&format!("postgres://u:secret@127.0.0.1:{port}/db?connect_timeout=3{extra}")).await.unwrap_err();
         let took = begun.elapsed();
-        assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
+        assert!(took >= Duration::from_millis(2900) && took < Duration::from_secs(20), "{took:?}");
         assert!(matches!(&fault.fault, Fault::Retry(r) if r.class == "timeout"), "{fault}");
         assert!(
             !fault.uncertain && fault.to_string().contains("database.url") && !fault.to_string().contains("secret")
@@ -39,7 +39,7 @@ async fn the_second_host_is_reached_when_the_first_never_answers_or_refuses() {
     let (_listener, silent) = black_hole();
     let port = database.postgres.port();
     for first in [silent, 1] {
-        let url = format!("postgres://postgres@127.0.0.1:{first},127.0.0.1:{port}/{}?connect_timeout=1", database.name);
+        let url = format!("postgres://postgres@127.0.0.1:{first},127.0.0.1:{port}/{}?connect_timeout=3", database.name);
         let session = open(&url).await.unwrap();
         assert_eq!(value::<String>(&session, "select current_database()::text").await, database.name);
     }

@@ -93,5 +93,7 @@ async fn a_flood_of_notifications_does_not_pile_up() {
     }
     assert!(waiting < 1000, "{waiting}");
     let session = Session::open(&connector(&database.url()), std::sync::Arc::default()).await.unwrap();
-    assert!(value::<bool>(&session, "select pg_notification_queue_usage() = 0").await);
+    // The tail moves on when some session has read on: nobody says when.
+    let empty = "select pg_notification_queue_usage() = 0";
+    assert!(eventually(SOON, || async { value::<bool>(&session, empty).await }).await);
 }

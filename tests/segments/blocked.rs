@@ -58,7 +58,7 @@ async fn a_truncation_waits_for_ten_milliseconds_and_nobody_longer_for_it() {
     let longest = producing.await.unwrap();
     let worst = waits.iter().max().unwrap();
     eprintln!("truncations gave up after at most {worst:.1?}; the longest insert meanwhile took {longest:.1?}");
-    assert!(*worst < Duration::from_millis(500) && longest < Duration::from_millis(500));
+    assert!(*worst < Duration::from_secs(5) && longest < Duration::from_secs(5));
     holder.batch_execute("commit").await.unwrap();
 }
 

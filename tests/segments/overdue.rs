@@ -72,7 +72,7 @@ async fn what_was_dispatched_lately_stays_in_the_log_for_a_loss() {
     // Overdue at once, but kept for 30 s after it was dispatched.
     let config = settings("30s").replace("min = \"2s\"", "min = \"30s\"");
     let mut relay = relay(&fixture, &config).await;
-    let client = fixture.database.connect().await;
+    let mut client = fixture.database.connect().await;
     insert(&client, "q", 20).await;
     all_arrive(&fixture.redis, "q", 20).await;
     client.query("select setval('outbox_segment_seq', 3)", &[]).await.unwrap();
@@ -89,11 +89,14 @@ async fn what_was_dispatched_lately_stays_in_the_log_for_a_loss() {
     // Not dispatched, they would have moved.
     client.query("select outbox_pause('q', 'test')", &[]).await.unwrap();
     client.batch_execute("insert into outbox (segment, queue, task) values (1, 'q', 't')").await.unwrap();
-    client
+    // In one transaction, so that the relay does not see it first.
+    let transaction = client.transaction().await.unwrap();
+    transaction
         .batch_execute("update outbox_segment set sealed_at = now() - interval '1 d' where segment = 1")
         .await
         .unwrap();
-    let answer: String = client.query_one("select outbox_truncate(1, '30 s', '30 s')", &[]).await.unwrap().get(0);
+    let answer: String = transaction.query_one("select outbox_truncate(1, '30 s', '30 s')", &[]).await.unwrap().get(0);
+    transaction.commit().await.unwrap();
     assert_eq!(answer, "moved");
     client.query("select outbox_resume('q')", &[]).await.unwrap();
     all_arrive(&fixture.redis, "q", 21).await;
