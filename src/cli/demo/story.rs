@@ -24,7 +24,7 @@ const LOAD_SECONDS: u64 = 10;
 /// How long the worker is kept busy while Redis is killed.
 const BUSY_AT_RESTART: u64 = 5;
 /// How long it is kept busy before Redis loses everything.
-const BUSY_AT_LOSS: u64 = 8;
+const BUSY_AT_LOSS: u64 = 5;
 /// The most orders whose tasks are to stand in Redis then.
 const LOST_ORDERS: u64 = 200;
 
