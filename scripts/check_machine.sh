@@ -135,7 +135,7 @@ ExecStart=/usr/bin/redis-server --save "" --appendonly no --maxmemory 64mb --max
 UNIT
 
 code=0
-timeout --signal KILL 180 scripts/deploy_runs/machine.sh "$group" "$shared" >"$shared/log" 2>&1 || code=$?
+timeout --signal KILL 400 scripts/deploy_runs/machine.sh "$group" "$shared" >"$shared/log" 2>&1 || code=$?
 if grep -q '^all held$' "$shared/output" 2>/dev/null; then
   grep '^held: ' "$shared/output"
 else

@@ -95,7 +95,7 @@ def healthy(service):
     check = SERVICES[service].get("healthcheck", {})
     if check.get("disable") or "test" not in check:
         return
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     # The file's own question, more often than the file asks it.
     while not active(service) or subprocess.run(
             ["docker", "compose", "exec", "-T", service, *check["test"][1:]], capture_output=True).returncode:

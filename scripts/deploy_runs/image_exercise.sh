@@ -32,14 +32,14 @@ once() {
 started() {
   bundle relay null "${urls[@]}" &&
     engine run --detach --bundle /run/relay --pid-file /run/relay.pid relay >/run/relay.out 2>&1 </dev/null &&
-    within 10 healthy
+    within 30 healthy
 }
 
 # As an engine runs a health check: as the container's user.
 healthy() { engine exec --user 65532:65532 relay "${health[@]}"; }
 
 servers_are_there() {
-  within 20 pg_isready -q -h /run/postgresql -U postgres && within 10 redis-cli ping >/dev/null &&
+  within 60 pg_isready -q -h /run/postgresql -U postgres && within 30 redis-cli ping >/dev/null &&
     admin "create role outboxd login createrole password 'first'; grant create on schema public to outboxd"
 }
 
@@ -61,7 +61,7 @@ it_is_nobody() {
 
 a_row_reaches_redis() {
   admin "select outbox_enqueue('default', 'shop.task', '[1]')" >/dev/null &&
-    within 10 bash -c '[ "$(redis-cli -n 1 llen default)" = 1 ]'
+    within 30 bash -c '[ "$(redis-cli -n 1 llen default)" = 1 ]'
 }
 
 takes_a_changed_password() {
@@ -70,12 +70,12 @@ takes_a_changed_password() {
   engine kill relay HUP || return 1
   admin "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'outboxd'" >/dev/null
   admin "select outbox_enqueue('default', 'shop.task', '[2]')" >/dev/null &&
-    within 15 bash -c '[ "$(redis-cli -n 1 llen default)" = 2 ]' && healthy
+    within 30 bash -c '[ "$(redis-cli -n 1 llen default)" = 2 ]' && healthy
 }
 
 stays_ready_without_redis() {
   systemctl stop redis-server || return 1
-  within 10 bash -c "curl -s $status/metrics | grep -q '^outboxd_redis_up{.*} 0'" &&
+  within 30 bash -c "curl -s $status/metrics | grep -q '^outboxd_redis_up{.*} 0'" &&
     healthy && systemctl start redis-server
 }
 
@@ -103,9 +103,9 @@ runs_as_the_chart_says() {
   chmod 600 /run/secrets/database /run/secrets/redis
   python3 /repository/scripts/deploy_runs/bundle.py pod pod &&
     engine run --detach --bundle /run/pod --pid-file /run/pod.pid pod >/run/pod.out 2>&1 </dev/null &&
-    within 10 curl -sf http://127.0.0.2:9187/readyz && curl -sf http://127.0.0.2:9187/livez || return 1
+    within 30 curl -sf http://127.0.0.2:9187/readyz && curl -sf http://127.0.0.2:9187/livez || return 1
   admin "select outbox_enqueue('default', 'shop.task', '[3]')" >/dev/null &&
-    within 10 bash -c '[ "$(redis-cli -n 1 llen default)" = 3 ]' && grep -q '"event"' /run/pod.out && engine kill pod TERM
+    within 30 bash -c '[ "$(redis-cli -n 1 llen default)" = 3 ]' && grep -q '"event"' /run/pod.out && engine kill pod TERM
 }
 
 refuses_without_urls() {

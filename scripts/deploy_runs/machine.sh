@@ -74,7 +74,7 @@ SuccessAction=poweroff-force
 FailureAction=poweroff-force
 [Service]
 Type=oneshot
-TimeoutStartSec=150
+TimeoutStartSec=350
 ExecStart=/shared/exercise
 StandardOutput=file:/shared/output
 StandardError=file:/shared/output

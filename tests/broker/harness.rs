@@ -9,7 +9,7 @@ use outboxd::batch::{Entry, Key, KeyKind, Marker, Push};
 use outboxd::broker::{Appended, Batch, Link, Opened, Target, append, marker_key, observe, open};
 use outboxd::fault::Fault;
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, RedisResult, Value};
+use redis::{AsyncConnectionConfig, FromRedisValue, RedisResult, Value};
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub(super) fn free_port() -> u16 {
 }
 
 impl Redis {
-    /// Persistence is off unless `args` say otherwise.
+    /// Persistence is off unless `args` say otherwise; `{port}` in them is the port that was found free.
     pub(super) async fn start(args: &[&str]) -> Self {
         Self::start_in(temp_dir(), args).await
     }
@@ -64,7 +64,7 @@ impl Redis {
 
     /// Until the server accepts connections, whatever it says on them.
     async fn answers(&mut self) -> bool {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
@@ -99,7 +99,11 @@ impl Redis {
 
     pub(super) async fn admin(&self) -> Admin {
         let client = redis::Client::open(self.url()).unwrap();
-        Admin(client.get_multiplexed_async_connection().await.unwrap())
+        // By itself redis-rs waits 500 ms for an answer: less than a busy machine may take.
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(30)))
+            .set_response_timeout(Some(Duration::from_secs(60)));
+        Admin(client.get_multiplexed_async_connection_with_config(&patient).await.unwrap())
     }
 }
 
@@ -108,7 +112,7 @@ fn spawn(dir: &Path, port: u16, args: &[&str]) -> Child {
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--logfile", "log"])
         .args(["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--dir"])
         .arg(dir)
-        .args(args)
+        .args(args.iter().map(|arg| arg.replace("{port}", &port.to_string())))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
@@ -134,7 +138,7 @@ impl Admin {
 
     /// Until INFO contains this line.
     pub(super) async fn until_info(&mut self, section: &str, line: &str) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if self.run::<String>(&["INFO", section]).await.contains(line) {
                 return;
             }

@@ -192,16 +192,21 @@ async fn a_million_messages_are_counted_and_not_read() {
     let fill = "for i = 1, 1000 do redis.call('RPUSH', KEYS[1], unpack(ARGV)) end return redis.call('LLEN', KEYS[1])";
     let words: Vec<&str> = ["EVAL", fill, "1", "emails"].into_iter().chain(["short"; 1000]).collect();
     assert_eq!(admin.run::<u64>(&words).await, 1_000_000);
-    let _: String = admin.run(&["CONFIG", "RESETSTAT"]).await;
-    let look = lane.look(&link, 20_000).await;
-    assert_eq!((look.present, look.facts.length), (Present::TooMany(1_000_000), 1_000_000));
-    let mut total = 0;
-    for command in ["hget", "info", "type", "pttl", "llen", "hlen", "memory|usage", "exec", "multi"] {
-        total += spent(&mut admin, command).await.0;
+    let mut least = u64::MAX;
+    // Redis measures by the clock on the wall, so a look that it was not interrupted in counts.
+    for _ in 0..5 {
+        let _: String = admin.run(&["CONFIG", "RESETSTAT"]).await;
+        let look = lane.look(&link, 20_000).await;
+        assert_eq!((look.present, look.facts.length), (Present::TooMany(1_000_000), 1_000_000));
+        let mut total = 0;
+        for command in ["hget", "info", "type", "pttl", "llen", "hlen", "memory|usage", "exec", "multi"] {
+            total += spent(&mut admin, command).await.0;
+        }
+        least = least.min(total);
+        assert_eq!(spent(&mut admin, "lrange").await.1, 0, "nothing is read");
     }
-    assert_eq!(spent(&mut admin, "lrange").await.1, 0, "nothing is read");
     // Measured: some 300 microseconds, two INFO included; reading them would take a second.
-    assert!(total < 20_000, "{total} microseconds");
+    assert!(least < 20_000, "{least} microseconds");
 }
 
 #[tokio::test]

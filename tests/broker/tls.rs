@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::harness::{Queue, Redis, free_port, lists, target, temp_dir, tenure};
+use super::harness::{Queue, Redis, lists, target, temp_dir, tenure};
 
 fn openssl(dir: &Path, args: &[&str]) {
     let output = Command::new("openssl").args(args).current_dir(dir).output().unwrap();
@@ -32,11 +32,12 @@ fn certificates() -> PathBuf {
 }
 
 async fn serve(certificates: &Path, clients: &str) -> (Redis, u16) {
-    let port = free_port();
     let file = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
     let redis = Redis::start(&[
+        "--port",
+        "0",
         "--tls-port",
-        &port.to_string(),
+        "{port}",
         "--tls-cert-file",
         &file("server.pem"),
         "--tls-key-file",
@@ -47,6 +48,7 @@ async fn serve(certificates: &Path, clients: &str) -> (Redis, u16) {
         clients,
     ])
     .await;
+    let port = redis.port;
     (redis, port)
 }
 

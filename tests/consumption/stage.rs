@@ -93,6 +93,12 @@ pub(super) fn confirmed(fixture: &Fixture, queue: &str, outstanding: usize) {
     answers(fixture, &sql, &format!("true {outstanding}"));
 }
 
+/// Waits until no receipt is left in Redis: they are deleted once Postgres has them.
+pub(super) fn deleted(fixture: &Fixture) {
+    let left = || fixture.redis.cmd(["XLEN", "outbox:receipts"]).unwrap().int();
+    assert!(eventually_blocking(SOON, || left() == Some(0)), "{:?} receipts are left", left());
+}
+
 /// Waits until every batch has been published.
 pub(super) fn published(fixture: &Fixture, queue: &str) {
     let sql = format!(

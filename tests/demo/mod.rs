@@ -56,7 +56,11 @@ impl Demo {
         assert!(left.is_empty(), "the demo left {left:?}");
         let processes = || processes_that_name(&self.temporary);
         // A killed process is a zombie until somebody asks for it.
-        assert!(eventually_blocking(Duration::from_secs(5), || processes().is_empty()), "still run: {:?}", processes());
+        assert!(
+            eventually_blocking(Duration::from_secs(30), || processes().is_empty()),
+            "still run: {:?}",
+            processes()
+        );
     }
 }
 
@@ -102,7 +106,7 @@ fn assert_adds_up(report: &Value, orders: u64) {
     assert_eq!(incidents.lines().filter(|line| line.contains("missing") && line.contains("over after")).count(), 3);
     assert_eq!((n("/redis_loss/losses"), n("/redis_loss/losses_earlier")), (3, 0));
     let noticed = report.pointer("/redis_loss/noticed_seconds").and_then(Value::as_f64).unwrap();
-    assert!(noticed < 5.0, "the relay noticed the loss after {noticed} s");
+    assert!(noticed < 15.0, "the relay noticed the loss after {noticed} s");
     assert_eq!(report["ok"], true);
 }
 

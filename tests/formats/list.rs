@@ -11,6 +11,7 @@ async fn a_brpop_consumer_gets_tasks_in_order_as_json_objects() {
         "select outbox_enqueue('jobs', 'send', jsonb_build_array(n, 'é \"q\" \\'), '{\"a\": [1, null]}', \
          '{\"traceparent\": \"00-1\"}', priority => 4) from generate_series(1, 50) n",
     );
+    wait_len(&fixture, "jobs:v1", 50);
     let mut consumer = fixture.redis.connect().unwrap();
     for (n, id) in (1..=50).zip(ids.lines()) {
         let popped = ask(&mut consumer, &["BRPOP", "jobs:v1", "9"]).texts();
@@ -65,6 +66,8 @@ async fn raw_bytes_arrive_as_they_were_written() {
     fixture
         .database
         .sql(&format!("insert into outbox (queue, body) values ('bytes', '\\x{hex}'), ('json', '\\x00ff')"));
+    wait_len(&fixture, "bytes", 3);
+    wait_len(&fixture, "json", 1);
     let mut consumer = fixture.redis.connect().unwrap();
     for wanted in [&all[..], b"plain", &all] {
         let popped = ask(&mut consumer, &["BRPOP", "bytes", "9"]);

@@ -6,7 +6,7 @@ use outboxd::sandbox::{CeleryOptions, CeleryWorker, Persistence, Redis, RedisOpt
 
 use crate::common::{celery_program, eventually_blocking};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The smallest application that keeps the promise of [`CeleryOptions`].
 const APP: &str = r#"
@@ -36,7 +36,7 @@ fn push(redis: &Redis, text: &str) {
 #[test]
 fn a_worker_executes_what_is_pushed_by_hand_also_after_both_were_restarted() {
     let sandbox = Sandbox::new().unwrap();
-    let options = RedisOptions { persistence: Persistence::AofEverysec, ..RedisOptions::default() };
+    let options = RedisOptions { persistence: Persistence::AofAlways, ..RedisOptions::default() };
     let redis = Redis::start(&sandbox, options).unwrap();
     std::fs::write(sandbox.folder().join("app.py"), APP).unwrap();
     let ledger = sandbox.folder().join("ledger");

@@ -25,7 +25,7 @@ fn a_killed_redis_without_persistence_comes_back_empty_on_the_same_port() {
 
 #[test]
 fn an_append_only_file_survives_a_kill_and_a_snapshot_an_orderly_stop() {
-    let redis = start(Persistence::AofEverysec);
+    let redis = start(Persistence::AofAlways);
     redis.cmd(["RPUSH", "q", "a", "b"]).unwrap();
     redis.kill();
     redis.start_again().unwrap();

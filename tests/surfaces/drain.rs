@@ -13,7 +13,11 @@ const BATCHES: &str = "[relay]\nbatch_size = 100\n[defaults]\nwindow = 0\n[log]\
 #[tokio::test]
 async fn sigterm_under_load_lets_what_is_planned_arrive_and_the_rest_wait() {
     let fixture = Fixture::new();
-    let mut relay = RelayProcess::ready(&fixture.sandbox, &fixture.config(BATCHES), &[], &[]).await;
+    // 200 batches to a Redis that is far away: the signal comes long before the last, however late it is.
+    let proxy = Proxy::start(fixture.redis.port()).unwrap();
+    proxy.delay(Duration::from_millis(50));
+    let far = config(&fixture.database.url(), &proxy.through(&fixture.redis.url(0)), BATCHES);
+    let mut relay = RelayProcess::ready(&fixture.sandbox, &far, &[], &[]).await;
     fixture.database.sql("insert into outbox (queue, task) select 'a', 't' from generate_series(1, 20000)");
     relay.wait_event("queue.published", |_| true, SOON).await;
     assert!(relay.stop().success());
@@ -96,7 +100,7 @@ async fn sigterm_ends_within_the_bound_while_redis_swallows_everything() {
     let asked = Instant::now();
     let status = relay.stop();
     let took = asked.elapsed();
-    assert!(status.success() && took < Duration::from_secs(4), "{status} after {took:?}");
+    assert!(status.success() && took < Duration::from_secs(9), "{status} after {took:?}");
     proxy.pass().unwrap();
     let _next = RelayProcess::ready(&fixture.sandbox, &fixture.config(""), &[], &[]).await;
     fixture.database.sql("insert into outbox (queue, task) values ('a', 't')");
@@ -115,5 +119,5 @@ async fn a_second_sigint_ends_it_at_once() {
     relay.signal(Signal::INT);
     let status = relay.wait(SOON);
     assert_eq!(status.code(), Some(130));
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }

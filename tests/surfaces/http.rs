@@ -7,13 +7,8 @@ use outboxd::sandbox::{Proxy, RedisOptions, StopMode};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{address, command, get, listening, metric};
+use super::{address, becomes, command, get, listening, metric};
 use crate::common::{Fixture, RelayProcess, SOON, config, eventually_blocking};
-
-fn becomes(address: &str, name: &str, wanted: &str) {
-    let reached = eventually_blocking(SOON, || metric(address, name).as_deref() == Some(wanted));
-    assert!(reached, "{name} is {:?}, not {wanted}", metric(address, name));
-}
 
 fn rises(address: &str, name: &str) {
     let above = || metric(address, name).is_some_and(|value| value.parse::<f64>().unwrap() > 0.0);
@@ -50,15 +45,15 @@ async fn numbers_move_as_rows_wait_and_go() {
     rises(&at, "outboxd_oldest_pending_age_seconds{queue=\"a\"}");
     becomes(&at, "outboxd_queue_paused{queue=\"a\"}", "1");
     let status = || serde_json::from_str::<Value>(&get(&at, "/api/v1/status").1).unwrap();
-    let shown = status();
-    assert_eq!((&shown["queues"][0]["pending"], &shown["postgres"]), (&3.into(), &"up".into()), "{shown}");
+    let tells = |shown: Value| shown["queues"][0]["pending"] == 3 && shown["postgres"] == "up";
+    assert!(eventually_blocking(SOON, || tells(status())), "{}", status());
 
     assert!(command(&fixture, &["queue", "resume", "a"]).status.success());
     becomes(&at, "outboxd_dispatched_total{queue=\"a\"}", "4");
     becomes(&at, "outboxd_dispatch_latency_seconds_count{queue=\"a\"}", "4");
     becomes(&at, "outboxd_pending_rows{queue=\"a\"}", "0");
-    assert_eq!(metric(&at, "outboxd_oldest_pending_age_seconds{queue=\"a\"}").as_deref(), Some("0"));
-    assert_eq!(metric(&at, "outboxd_pending_rows_estimated{queue=\"a\"}").as_deref(), Some("0"));
+    becomes(&at, "outboxd_oldest_pending_age_seconds{queue=\"a\"}", "0");
+    becomes(&at, "outboxd_pending_rows_estimated{queue=\"a\"}", "0");
     let text = get(&at, "/metrics").1;
     assert!(text.contains("outboxd_dispatch_latency_seconds_bucket{queue=\"a\",le=\"+Inf\"} 4"), "{text}");
     assert!(text.contains("outboxd_build_info{"), "{text}");
@@ -76,12 +71,13 @@ async fn a_queue_that_cannot_go_on_is_counted_by_class_and_shown_as_stopped() {
     rises(&at, "outboxd_failures_total{class=\"wrongtype\",queue=\"a\"}");
     becomes(&at, "outboxd_queue_state{queue=\"a\",state=\"stopped\"}", "1");
     becomes(&at, "outboxd_dispatched_total{queue=\"b\"}", "1");
-    let shown = command(&fixture, &["status"]).stdout;
-    assert!(shown.contains("stopped") && shown.contains("a: wrongtype: "), "{shown}");
+    let shown = || command(&fixture, &["status"]).stdout;
+    let tells = |shown: String| shown.contains("stopped") && shown.contains("a: wrongtype: ");
+    assert!(eventually_blocking(SOON, || tells(shown())), "{}", shown());
     fixture.redis.cmd(["DEL", "a"]).unwrap();
     assert!(command(&fixture, &["queue", "resume", "a"]).status.success());
     becomes(&at, "outboxd_dispatched_total{queue=\"a\"}", "1");
-    assert!(!command(&fixture, &["status"]).stdout.contains("stopped"));
+    assert!(eventually_blocking(SOON, || !shown().contains("stopped")), "{}", shown());
 }
 
 #[tokio::test]
@@ -99,11 +95,11 @@ async fn a_relay_stays_ready_without_redis_and_not_for_long_without_postgres() {
     relay.wait_event("postgres.down", |_| true, SOON).await;
     assert!(eventually_blocking(SOON, || get(&at, "/readyz").0 == 503));
     assert!(get(&at, "/readyz").1.starts_with("Postgres has not answered for "));
-    assert_eq!(metric(&at, "outboxd_postgres_up").as_deref(), Some("0"));
+    becomes(&at, "outboxd_postgres_up", "0");
     assert_eq!(get(&at, "/livez"), (200, "ok\n".to_owned()));
     fixture.database.postgres.start_again().unwrap();
     relay.wait_event("postgres.up", |_| true, SOON).await;
-    assert_eq!(get(&at, "/readyz").0, 200);
+    assert!(eventually_blocking(SOON, || get(&at, "/readyz").0 == 200));
     becomes(&at, "outboxd_postgres_up", "1");
 }
 
@@ -123,7 +119,9 @@ async fn a_stopping_relay_is_not_ready_and_answers_until_it_is_gone() {
     assert!(eventually_blocking(SOON, || newest() == "2"));
     relay.signal(Signal::TERM);
     relay.wait_event("relay.stopping", |_| true, SOON).await;
-    assert_eq!(get(&at, "/readyz"), (503, "stopping\n".to_owned()));
+    // Said before it is so.
+    let stopping = || get(&at, "/readyz") == (503, "stopping\n".to_owned());
+    assert!(eventually_blocking(SOON, stopping), "{:?}", get(&at, "/readyz"));
     assert_eq!(get(&at, "/livez").0, 200);
     proxy.pass().unwrap();
     assert!(relay.wait(SOON).success());

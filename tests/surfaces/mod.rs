@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::common::{Fixture, Output, RelayProcess, SOON, outboxd};
+use crate::common::{Fixture, Output, RelayProcess, SOON, eventually_blocking, outboxd};
 
 /// A relay that is ready, and where it answers by HTTP.
 async fn listening(fixture: &Fixture, more: &str) -> (RelayProcess, String) {
@@ -48,6 +48,12 @@ fn get(address: &str, path: &str) -> (u16, String) {
 fn metric(address: &str, name: &str) -> Option<String> {
     let text = get(address, "/metrics").1;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
+}
+
+/// Waits until a sample has this value.
+fn becomes(address: &str, name: &str, wanted: &str) {
+    let reached = eventually_blocking(SOON, || metric(address, name).as_deref() == Some(wanted));
+    assert!(reached, "{name} is {:?}, not {wanted}", metric(address, name));
 }
 
 /// Runs a command against the stage's servers.

@@ -5,7 +5,7 @@ use std::fs;
 use outboxd::sandbox::{PostgresOptions, Redis, RedisOptions, Sandbox};
 use rustix::process::Signal;
 
-use super::{address, file_of, len, metric};
+use super::{address, becomes, file_of, len};
 use crate::common::{Database, Fixture, RelayProcess, SOON, eventually_blocking, options};
 
 #[tokio::test]
@@ -29,7 +29,13 @@ async fn a_reload_takes_up_formats_keys_targets_and_the_log_level() {
     relay.signal(Signal::HUP);
     let reloaded = relay.wait_event("config.reloaded", |_| true, SOON).await;
     assert!(reloaded.text("changed").contains("queues.a.format"), "{reloaded:?}");
+    // The queues take it up a moment later: each is opened once more, at its new place.
+    let opened = |queue: &str| {
+        let events = relay.events();
+        events.iter().filter(|event| event.name() == "queue.opened" && event.text("queue") == queue).count()
+    };
     for queue in ["a", "b", "c"] {
+        assert!(eventually_blocking(SOON, || opened(queue) == 2), "{queue} was opened {} times", opened(queue));
         insert(queue);
     }
     relay.wait_event("queue.published", |event| event.text("queue") == "c", SOON).await;
@@ -52,13 +58,13 @@ async fn a_broken_file_is_refused_and_the_old_configuration_goes_on() {
     relay.signal(Signal::HUP);
     let refused = relay.wait_event("config.refused", |_| true, SOON).await;
     assert!(refused.text("message").contains("did you mean queues.a.format"), "{refused:?}");
-    assert_eq!(metric(&at, "outboxd_config_last_reload_successful").as_deref(), Some("0"));
+    becomes(&at, "outboxd_config_last_reload_successful", "0");
     fixture.database.sql("insert into outbox (queue, task) values ('a', 't')");
     assert!(eventually_blocking(SOON, || len(&fixture, "a") == 1));
     fs::write(file_of(&fixture, 1), fixture.config("[queues.a]\nformat = \"list\"\n")).unwrap();
     relay.signal(Signal::HUP);
     relay.wait_event("config.reloaded", |_| true, SOON).await;
-    assert_eq!(metric(&at, "outboxd_config_last_reload_successful").as_deref(), Some("1"));
+    becomes(&at, "outboxd_config_last_reload_successful", "1");
 }
 
 /// Servers with passwords, whose URLs stand in files.

@@ -107,7 +107,7 @@ async fn metrics_and_the_newest_status_are_served() {
 
 #[tokio::test]
 async fn a_client_that_never_finishes_its_request_is_cut_off_and_delays_nobody() {
-    let site = Site::start(Limits { head: Duration::from_millis(200), ..Limits::default() }).await;
+    let site = Site::start(Limits { head: Duration::from_secs(2), ..Limits::default() }).await;
     let mut slow = site.connect().await;
     slow.write_all(b"GET /livez HTTP/1.1\r\nHost:").await.unwrap();
     assert_eq!(site.get("/livez").await.0, 200);
@@ -122,7 +122,7 @@ async fn a_client_that_never_finishes_its_request_is_cut_off_and_delays_nobody()
 #[tokio::test]
 async fn a_body_that_never_comes_holds_a_connection_for_its_time_only() {
     let limits =
-        Limits { connection: Duration::from_millis(200), farewell: Duration::from_millis(100), ..Limits::default() };
+        Limits { connection: Duration::from_secs(2), farewell: Duration::from_millis(100), ..Limits::default() };
     let site = Site::start(limits).await;
     let mut slow = site.connect().await;
     slow.write_all(b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
@@ -142,7 +142,7 @@ async fn connections_above_the_limit_are_closed_at_once() {
 
 #[tokio::test]
 async fn a_stopping_relay_is_watched_to_its_end_and_slow_clients_do_not_hold_it_up() {
-    let site = Site::start(Limits { farewell: Duration::from_millis(200), ..Limits::default() }).await;
+    let site = Site::start(Limits { farewell: Duration::from_secs(2), ..Limits::default() }).await;
     site.health.ready();
     let mut slow = site.connect().await;
     slow.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();

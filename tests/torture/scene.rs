@@ -156,7 +156,9 @@ impl Scene {
         for row in db.query(there, &[&unknown]).await.unwrap() {
             self.books.committed.push(row.get(0));
         }
+        // What a new life of Redis may have cost is counted when its tenure is certified.
         let open = "select (select count(*) from outbox_incident where recovered_at is null)
+                         + (select count(*) from outbox_tenure where cap is null and not certified)
                          + (select count(*) from outbox_held where batch is null)";
         let began = Instant::now();
         let (mut left, mut since) = ((usize::MAX, usize::MAX, i64::MAX), began);

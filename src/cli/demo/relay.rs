@@ -31,8 +31,7 @@ impl Event {
     /// How many seconds after a moment it was written; `None` if it was before.
     fn after(&self, moment: Timestamp) -> Option<f64> {
         let seconds = self.at?.duration_since(moment).as_secs_f64();
-        // The relay may be faster than whoever started Redis again.
-        (seconds > -1.0).then_some(seconds.max(0.0))
+        (seconds >= 0.0).then_some(seconds)
     }
 
     /// A field as text; empty if it is not there.

@@ -33,7 +33,7 @@ pub(super) struct Loss {
     pub(super) markers_before: u64,
     pub(super) tasks_after: u64,
     pub(super) markers_after: u64,
-    /// When it answered again.
+    /// When it was started again: before anything that the relay says of it.
     pub(super) at: Timestamp,
 }
 
@@ -41,7 +41,8 @@ impl Stage {
     /// Starts all of it.
     pub(super) fn start(sandbox: &Sandbox, celery: Option<&Path>, runtime: &Handle) -> Result<Self, Trouble> {
         let secret = || Some(Uuid::new_v4().simple().to_string());
-        let persistence = Persistence::AofEverysec;
+        // Else a kill could cost writes that wait for the disk, and the restart would look like a loss.
+        let persistence = Persistence::AofAlways;
         let redis = RedisOptions { persistence, password: secret(), ..RedisOptions::default() };
         let redis = Arc::new(Redis::start(sandbox, redis)?);
         let ledger = Ledger::new(sandbox.folder().join("ledger.jsonl"));
@@ -79,8 +80,8 @@ impl Stage {
             _ => Err(error),
         });
         removed.map_err(|error| Trouble::failed(format!("{} cannot be emptied: {error}", data.display())))?;
-        self.redis.start_again()?;
         let at = Timestamp::now();
+        self.redis.start_again()?;
         Ok(Loss { tasks_before, markers_before, tasks_after: self.standing()?, markers_after: self.markers()?, at })
     }
 

@@ -22,9 +22,9 @@ const SLOWEST_PER_SECOND: u64 = 100;
 /// How long the stream of orders is to last, if they are many.
 const LOAD_SECONDS: u64 = 10;
 /// How long the worker is kept busy while Redis is killed.
-const BUSY_AT_RESTART: u64 = 2;
+const BUSY_AT_RESTART: u64 = 5;
 /// How long it is kept busy before Redis loses everything.
-const BUSY_AT_LOSS: u64 = 3;
+const BUSY_AT_LOSS: u64 = 5;
 /// The most orders whose tasks are to stand in Redis then.
 const LOST_ORDERS: u64 = 200;
 
@@ -157,8 +157,8 @@ impl Story<'_> {
         self.stage.redis.kill();
         self.until_placed(before + orders / 2)?;
         let orders_meanwhile = self.stage.shop.placed() - before;
-        self.stage.redis.start_again()?;
         let at = Timestamp::now();
+        self.stage.redis.start_again()?;
         let tasks_after = self.stage.standing()?;
         self.progress.told(&format!(
             "killed with {} in its queues, {} placed meanwhile, back with {}",

@@ -36,7 +36,9 @@ async fn tasks_that_a_worker_runs_late_acknowledged_prefetched_or_puts_off_are_a
     let _relay = stage.relay("").await;
     let settings = json!({"task_acks_late": true, "worker_prefetch_multiplier": 8});
     let worker = stage.worker_in("threads", &["default"], &settings);
-    let mut ids = vec![stage.enqueue("'default', 'demo.sleep', '[6]'").await];
+    // All at once, and the first lasts until they have been looked at.
+    stage.db.batch_execute("begin").await.unwrap();
+    let mut ids = vec![stage.enqueue("'default', 'demo.sleep', '[10]'").await];
     // An ETA of the message's own: the worker keeps it in its memory until then.
     let eta = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3600)).to_string();
     let finished = json!({
@@ -54,6 +56,7 @@ async fn tasks_that_a_worker_runs_late_acknowledged_prefetched_or_puts_off_are_a
     }
     let own = "0190b0a4-7e4f-7c1e-8d3f-1234567890ab";
     ids.push(stage.enqueue(&format!("'default', 'demo.echo', task_id => '{own}'")).await);
+    stage.db.batch_execute("commit").await.unwrap();
     let wanted = rows(&stage, &ids).await;
     assert_eq!(wanted.len(), 7);
 
@@ -65,7 +68,11 @@ async fn tasks_that_a_worker_runs_late_acknowledged_prefetched_or_puts_off_are_a
     let url = stage.fixture.redis.url(1);
     let all = eventually(SOON, || async { present(&url).await == (wanted.clone(), 0) }).await;
     assert!(all, "{:?} instead of {wanted:?}", present(&url).await);
-    assert!(held().is_some_and(|held| held > 1), "the worker holds nothing");
+    let holds = eventually(SOON, || {
+        let held = held();
+        async move { held > Some(1) }
+    });
+    assert!(holds.await, "the worker holds nothing");
 
     // What it has finished and acknowledged is gone; what it puts off is still there.
     worker.ran(6).await;

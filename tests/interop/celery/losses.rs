@@ -57,6 +57,10 @@ async fn every_committed_task_runs_through_a_killed_relay_and_a_restart_of_redis
     assert!(all, "{} of {} never ran, {missing:?}", missing.len(), committed.len());
     assert_eq!(ran.difference(&committed).count(), 0, "a rolled-back task ran");
     let twice = runs - ran.len();
+    // What a new life of Redis may have cost is counted by the relay's look at it, which may come after the last task.
+    let unseen = "select count(*) from outbox_tenure where cap is null and not certified";
+    let looked = || async { stage.db.query_one(unseen, &[]).await.unwrap().get::<_, i64>(0) == 0 };
+    assert!(eventually(SOON, looked).await, "nobody has looked at what the restart may have cost");
     let reported = "select coalesce(sum(duplicates_possible), 0)::bigint from outbox_incident where cause = 'restart'";
     let reported: i64 = stage.db.query_one(reported, &[]).await.unwrap().get(0);
     // Beside those, what the worker held when Redis went.
