@@ -21,8 +21,6 @@ pub enum Persistence {
     None,
     /// A snapshot at `SAVE` and at an orderly stop only.
     Rdb,
-    /// The append-only file, synced once a second.
-    AofEverysec,
     /// The append-only file, synced before every reply.
     AofAlways,
     /// The append-only file, synced when the kernel likes.
@@ -235,7 +233,6 @@ impl Redis {
         let mut args = words(&["--bind", "127.0.0.1", "--daemonize", "no", "--dir", "."]);
         args.extend(match self.options.persistence {
             Persistence::None | Persistence::Rdb => words(&["--save", "", "--appendonly", "no"]),
-            Persistence::AofEverysec => words(&["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]),
             Persistence::AofAlways => words(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"]),
             Persistence::AofNo => words(&["--save", "", "--appendonly", "yes", "--appendfsync", "no"]),
         });
