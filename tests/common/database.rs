@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use outboxd::sandbox::{Postgres, PostgresOptions, Sandbox, StopMode};
+use outboxd::sandbox::{Postgres, PostgresOptions, Sandbox, StopMode, postgres_program};
 use tokio_postgres::NoTls;
 
 use super::{outboxd, template};
@@ -103,6 +103,8 @@ fn migrated_cluster() -> PathBuf {
     let program = fs::metadata(env!("CARGO_BIN_EXE_outboxd")).unwrap();
     let mut hasher = DefaultHasher::new();
     (program.modified().unwrap(), program.len()).hash(&mut hasher);
+    // Another major release does not read it.
+    postgres_program("postgres").unwrap().hash(&mut hasher);
     let folder = template().join(format!("migrated-{:016x}", hasher.finish()));
     // One of many processes makes it; the others wait for that.
     fs::create_dir_all(template()).unwrap();

@@ -27,6 +27,8 @@ struct Group {
     pending: u64,
     /// Unread entries; `None` if the server lost count.
     lag: Option<u64>,
+    /// How many entries it has read, as the server counts from the stream's first one.
+    read: Option<u64>,
 }
 
 /// What a look without contents saw.
@@ -259,11 +261,14 @@ impl Glance {
         average.saturating_mul(messages)
     }
 
-    /// What a group has not read is counted by the server whether it is still there or not.
+    /// What a group has not read is counted by the server whether it is still there or not: in Redis 7.0 by its lag, in
+    /// Redis 8 by what it has read, until it reads on.
     fn note_trimmed(&mut self, entries: &BTreeMap<EntryId, Whose>) {
         let missing = self.groups.iter().filter_map(|group| {
             let unread = entries.keys().filter(|id| **id > group.last_delivered).count() as u64;
-            Some(group.lag?.saturating_sub(unread))
+            let lag = group.lag?;
+            let ever = self.stream.added.zip(group.read).map_or(0, |(added, read)| added.saturating_sub(read));
+            Some(ever.max(lag).saturating_sub(unread))
         });
         self.stream.unread_trimmed = missing.max().unwrap_or(0);
     }
@@ -279,7 +284,8 @@ impl Glance {
 
 impl Group {
     fn read(fields: Vec<Value>) -> Option<Self> {
-        let mut group = Self { name: Vec::new(), last_delivered: EntryId::default(), pending: 0, lag: None };
+        let mut group =
+            Self { name: Vec::new(), last_delivered: EntryId::default(), pending: 0, lag: None, read: None };
         let mut complete = 0;
         for (field, value) in named(fields) {
             match (field.as_slice(), value) {
@@ -289,6 +295,7 @@ impl Group {
                     (group.pending, complete) = (u64::try_from(number).ok()?, complete + 1);
                 }
                 (b"lag", Value::Int(number)) => group.lag = u64::try_from(number).ok(),
+                (b"entries-read", Value::Int(number)) => group.read = u64::try_from(number).ok(),
                 _ => {}
             }
         }
