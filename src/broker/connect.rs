@@ -164,7 +164,9 @@ impl Target {
     pub fn protection(&self) -> Protection {
         let local = match &self.0.address {
             Address::Unix(_) => true,
-            Address::Tcp(host, _) => host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+            Address::Tcp(host, _) => {
+                host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
             Address::Sentinel(_) => false,
         };
         let tls = self.0.tls.as_ref();
