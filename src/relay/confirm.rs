@@ -231,7 +231,10 @@ impl Confirms {
             return Ok(());
         }
         let stored = Baseline::new(marker.position, &now.facts);
-        if self.shared.outbox.remember(&subject.queue, marker.tenure, &stored.to_json()).await? {
+        failpoint::hit("remember.before");
+        let kept = self.shared.outbox.remember(&subject.queue, marker.tenure, &stored.to_json()).await?;
+        failpoint::hit("remember.after");
+        if kept {
             track.stored = Some((stored, Instant::now()));
         }
         Ok(())

@@ -71,6 +71,26 @@ async fn a_relay_killed_around_a_checkpoint_leaves_a_queue_that_is_confirmed_by_
 }
 
 #[tokio::test]
+async fn a_relay_killed_around_storing_what_it_saw_leaves_a_queue_that_is_confirmed_and_put_back_by_the_next_one() {
+    let receipt = [("OUTBOXD_DEFAULTS__CONFIRM", "receipt")];
+    for place in ["remember.before", "remember.after"] {
+        let fixture = Fixture::new();
+        let mut first = doomed(&fixture, place, &receipt).await;
+        let rows = insert(&fixture, "jobs", 8);
+        assert!(!first.wait(SOON).success(), "{place} was not reached");
+        let mut next = relay(&fixture, &receipt).await;
+        holds(&fixture, "jobs", &rows);
+        for id in consume(&fixture, "jobs", 3) {
+            fixture.database.sql(&format!("select outbox_ack('{id}')"));
+        }
+        confirmed(&fixture, "jobs", 5);
+        fixture.redis.flushall().unwrap();
+        holds(&fixture, "jobs", &rows[3..]);
+        assert!(next.stop().success());
+    }
+}
+
+#[tokio::test]
 async fn receipts_that_were_stored_by_a_relay_killed_before_it_deleted_them_are_stored_again_to_no_effect() {
     let fixture = Fixture::new();
     let receipt = [("OUTBOXD_DEFAULTS__CONFIRM", "receipt"), ("OUTBOXD_DEFAULTS__RECEIPT_TIMEOUT", "1m")];
