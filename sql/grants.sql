@@ -9,7 +9,9 @@
 -- application's own may begin with outbox_ too.
 do $$
 declare
-  v_schema    constant text := current_schema();
+  -- The schema of the machinery, and the application's, in which the log, the view and the public functions are.
+  v_schema    constant regnamespace := quote_ident(current_schema())::regnamespace;
+  v_app       constant regnamespace := (select c.relnamespace from pg_class c where c.oid = $name$/*app.*/outbox$name$::regclass);
   -- The names of all files in sql/functions; a test holds it equal.
   v_functions constant name[] := array[
     'outbox_ack', 'outbox_ack_many', 'outbox_batch_of', 'outbox_believed', 'outbox_bell_waits', 'outbox_bury',
@@ -27,8 +29,13 @@ declare
     'outbox_stopped', 'outbox_suspends', 'outbox_take_over', 'outbox_task_id', 'outbox_tick_is_wide',
     'outbox_tick_rows', 'outbox_trim', 'outbox_truncatable', 'outbox_truncate', 'outbox_undispatched',
     'outbox_wants', 'outbox_without_receipt', 'outbox_work'];
+  -- Those of them that stand in the application's schema.
+  v_public    constant name[] := array[
+    'outbox_ack', 'outbox_ack_many', 'outbox_cancel', 'outbox_enqueue', 'outbox_enqueue_many', 'outbox_enqueue_raw',
+    'outbox_fail', 'outbox_once', 'outbox_status'];
   v_tables    constant text[] := array[
-    'outbox', 'outbox_s0', 'outbox_s1', 'outbox_s2', 'outbox_s3', 'outbox_s4', 'outbox_s5', 'outbox_s6', 'outbox_s7',
+    $name$/*app.*/outbox$name$,
+    'outbox_s0', 'outbox_s1', 'outbox_s2', 'outbox_s3', 'outbox_s4', 'outbox_s5', 'outbox_s6', 'outbox_s7',
     'outbox_segment', 'outbox_queue', 'outbox_batch', 'outbox_tenure', 'outbox_checkpoint', 'outbox_held',
     'outbox_dead', 'outbox_incident', 'outbox_dedupe', 'outbox_receipt', 'outbox_meta'];
   v_sequences constant text := 'outbox_id_seq, outbox_segment_seq, outbox_bell_seq';
@@ -52,8 +59,11 @@ begin
   end loop;
 
   for f in
-    select p.oid::regprocedure as signature from pg_proc p
-     where p.pronamespace = quote_ident(v_schema)::regnamespace and p.proname = any(v_functions)
+    select p.oid::regprocedure as signature
+      from pg_proc p join pg_class c on c.oid = $name$/*app.*/outbox$name$::regclass
+     where p.proowner = c.relowner
+       and (p.pronamespace = v_schema and p.proname = any(v_functions)
+            or p.pronamespace = v_app and p.proname = any(v_public))
   loop
     execute format('revoke all on function %s from public', f.signature);
     if exists (select from pg_roles r where r.rolname = 'outbox_relay') then
@@ -63,40 +73,46 @@ begin
 
   for v_role in select r.rolname from pg_roles r
                  where r.rolname in ('outbox_producer', 'outbox_worker', 'outbox_relay', 'outbox_reader') loop
-    if not has_schema_privilege(v_role, v_schema, 'usage') then
-      execute format('grant usage on schema %I to %I', v_schema, v_role);
+    if not has_schema_privilege(v_role, v_app, 'usage') then
+      execute format('grant usage on schema %s to %I', v_app, v_role);
+    end if;
+    -- Producers and workers need no right on the machinery's schema: defaults, triggers and views know what they name
+    -- by its oid, and public functions run as their owner.
+    if v_role in ('outbox_relay', 'outbox_reader') and not has_schema_privilege(v_role, v_schema, 'usage') then
+      execute format('grant usage on schema %s to %I', v_schema, v_role);
     end if;
   end loop;
 
   if exists (select from pg_roles r where r.rolname = 'outbox_producer') then
     grant insert (queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at, task_id),
-          select (id, task_id) on outbox to outbox_producer;
+          select (id, task_id) on /*app.*/outbox to outbox_producer;
     grant usage on sequence outbox_id_seq to outbox_producer;
     -- To read which segment is the current one. Not USAGE, with which it could be moved.
     grant select on sequence outbox_segment_seq to outbox_producer;
     grant execute on function
-      outbox_enqueue(text, text, jsonb, jsonb, jsonb, timestamptz, timestamptz, integer, text, uuid),
-      outbox_enqueue_many(text, text, jsonb[], jsonb[], jsonb, timestamptz, timestamptz, integer),
-      outbox_enqueue_raw(text, bytea, jsonb, timestamptz, timestamptz, integer, text, uuid)
+      /*app.*/outbox_enqueue(text, text, jsonb, jsonb, jsonb, timestamptz, timestamptz, integer, text, uuid),
+      /*app.*/outbox_enqueue_many(text, text, jsonb[], jsonb[], jsonb, timestamptz, timestamptz, integer),
+      /*app.*/outbox_enqueue_raw(text, bytea, jsonb, timestamptz, timestamptz, integer, text, uuid)
       to outbox_producer;
   end if;
 
   if exists (select from pg_roles r where r.rolname = 'outbox_worker') then
-    grant execute on function outbox_ack(uuid), outbox_ack_many(uuid[]), outbox_fail(uuid, text, text), outbox_once(uuid),
-      outbox_status(uuid), outbox_cancel(uuid) to outbox_worker;
+    grant execute on function
+      /*app.*/outbox_ack(uuid), /*app.*/outbox_ack_many(uuid[]), /*app.*/outbox_fail(uuid, text, text),
+      /*app.*/outbox_once(uuid), /*app.*/outbox_status(uuid), /*app.*/outbox_cancel(uuid) to outbox_worker;
   end if;
 
   foreach v_table in array v_tables loop
     if exists (select from pg_roles r where r.rolname = 'outbox_relay') then
-      execute format('grant select, insert, update, delete, truncate on %I to outbox_relay', v_table);
+      execute format('grant select, insert, update, delete, truncate on %s to outbox_relay', v_table);
     end if;
     if exists (select from pg_roles r where r.rolname = 'outbox_reader') then
-      execute format('grant select on %I to outbox_reader', v_table);
+      execute format('grant select on %s to outbox_reader', v_table);
     end if;
   end loop;
   if exists (select from pg_roles r where r.rolname = 'outbox_relay') then
     execute format('grant usage, select, update on sequence %s to outbox_relay', v_sequences);
-    grant select on outbox_rows to outbox_relay;
+    grant select on /*app.*/outbox_rows to outbox_relay;
     -- Not there if somebody applied the files by hand.
     if to_regclass('outbox_migration') is not null then
       grant select on outbox_migration to outbox_relay;
@@ -104,8 +120,8 @@ begin
   end if;
   if exists (select from pg_roles r where r.rolname = 'outbox_reader') then
     execute format('grant select on sequence %s to outbox_reader', v_sequences);
-    grant select on outbox_rows to outbox_reader;
-    grant execute on function outbox_status(uuid), outbox_row_id(uuid), outbox_in_log(text, bigint),
+    grant select on /*app.*/outbox_rows to outbox_reader;
+    grant execute on function /*app.*/outbox_status(uuid), outbox_row_id(uuid), outbox_in_log(text, bigint),
       outbox_state(text, bigint, xid8, uuid, timestamptz, timestamptz), outbox_batch_of(text, bigint, xid8),
       outbox_dispatched_at(text, bigint, timestamptz) to outbox_reader;
   end if;

@@ -1,11 +1,7 @@
 -- What the migrations make, for reading; a test holds it equal. Bodies are in sql/functions and sql/views.
 -- Written by: UPDATE=1 cargo test --test suite schema_sql
 
-create sequence outbox_bell_seq as bigint minvalue 0 maxvalue 9223372036854775807 start 1 increment 1 cache 1;
-
-create sequence outbox_id_seq as bigint minvalue 1 maxvalue 576460752303423487 start 1 increment 1 cache 1;
-
-create sequence outbox_segment_seq as smallint minvalue 0 maxvalue 7 start 0 increment 1 cache 1;
+-- In the application's schema:
 
 create table outbox (
   xid xid8 not null default pg_current_xact_id(),
@@ -25,6 +21,77 @@ create table outbox (
 ) partition by list (segment);
 CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 CREATE TRIGGER outbox_ring AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();
+
+-- function outbox_ack(task_id uuid)
+--   returns boolean; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- function outbox_ack_many(task_ids uuid[])
+--   returns integer; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- function outbox_cancel(task_id uuid)
+--   returns boolean; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- function outbox_enqueue(queue text, task text, args jsonb DEFAULT '[]'::jsonb, kwargs jsonb DEFAULT '{}'::jsonb, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
+--   returns uuid; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- function outbox_enqueue_many(queue text, task text, args jsonb[], kwargs jsonb[] DEFAULT NULL::jsonb[], headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer)
+--   returns SETOF uuid; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- function outbox_enqueue_raw(queue text, body bytea, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
+--   returns uuid; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- function outbox_fail(task_id uuid, error_class text, error text)
+--   returns boolean; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- function outbox_once(task_id uuid)
+--   returns boolean; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- function outbox_status(task_id uuid)
+--   returns text; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+
+-- view outbox_rows (id bigint, task_id uuid, queue text, task text, args jsonb, kwargs jsonb, headers jsonb, priority smallint, deliver_at timestamp with time zone, expires_at timestamp with time zone, created_at timestamp with time zone, state text, batch bigint, dispatched_at timestamp with time zone, error text)
+-- outbox_producer may insert column outbox (args)
+-- outbox_producer may insert column outbox (body)
+-- outbox_producer may insert column outbox (deliver_at)
+-- outbox_producer may insert column outbox (expires_at)
+-- outbox_producer may insert column outbox (headers)
+-- outbox_producer may select column outbox (id)
+-- outbox_producer may insert column outbox (kwargs)
+-- outbox_producer may insert column outbox (priority)
+-- outbox_producer may insert column outbox (queue)
+-- outbox_producer may insert column outbox (task)
+-- outbox_producer may insert, select column outbox (task_id)
+-- outbox_relay may execute function outbox_ack(uuid)
+-- outbox_worker may execute function outbox_ack(uuid)
+-- outbox_relay may execute function outbox_ack_many(uuid[])
+-- outbox_worker may execute function outbox_ack_many(uuid[])
+-- outbox_relay may execute function outbox_cancel(uuid)
+-- outbox_worker may execute function outbox_cancel(uuid)
+-- outbox_producer may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_relay may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_producer may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
+-- outbox_relay may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
+-- outbox_producer may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_relay may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
+-- outbox_relay may execute function outbox_fail(uuid,text,text)
+-- outbox_worker may execute function outbox_fail(uuid,text,text)
+-- outbox_relay may execute function outbox_once(uuid)
+-- outbox_worker may execute function outbox_once(uuid)
+-- outbox_reader may execute function outbox_status(uuid)
+-- outbox_relay may execute function outbox_status(uuid)
+-- outbox_worker may execute function outbox_status(uuid)
+-- outbox_reader may select table outbox
+-- outbox_relay may delete, insert, select, truncate, update table outbox
+-- outbox_reader may select table outbox_rows
+-- outbox_relay may select table outbox_rows
+
+-- In the machinery's schema:
+
+create sequence outbox_bell_seq as bigint minvalue 0 maxvalue 9223372036854775807 start 1 increment 1 cache 1;
+
+create sequence outbox_id_seq as bigint minvalue 1 maxvalue 576460752303423487 start 1 increment 1 cache 1;
+
+create sequence outbox_segment_seq as smallint minvalue 0 maxvalue 7 start 0 increment 1 cache 1;
 
 create table outbox_batch (
   queue text not null,
@@ -266,146 +333,122 @@ alter table outbox_tenure add constraint outbox_tenure_pkey PRIMARY KEY (token);
 CREATE UNIQUE INDEX outbox_tenure_current ON outbox_tenure USING btree (queue) WHERE (cap IS NULL);
 CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at);
 
--- function outbox_ack(task_id uuid)
---   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
-
--- function outbox_ack_many(task_ids uuid[])
---   returns integer; plpgsql, security definer, set search_path = SCHEMA, pg_temp
-
 -- function outbox_batch_of(queue text, id bigint, xid xid8)
---   returns bigint; plpgsql, stable, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_believed(q outbox_queue, k outbox_checkpoint, p_destination text, p_incarnation text, p_seen uuid, p_position bigint, p_newest bigint)
---   returns TABLE(trusted bigint, cause text, starts bigint, was_here boolean, life text); plpgsql, stable, set search_path = SCHEMA, pg_temp
+--   returns TABLE(trusted bigint, cause text, starts bigint, was_here boolean, life text); plpgsql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_bell_waits()
---   returns boolean; sql, set search_path = SCHEMA, pg_temp
+--   returns boolean; sql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_bury(p_queue text, p_batch bigint, p_ids bigint[], p_classes text[], p_errors text[])
---   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns integer; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_bytes(p_task text, p_args jsonb, p_kwargs jsonb, p_headers jsonb, p_body bytea)
 --   returns integer; sql, stable
 
--- function outbox_cancel(task_id uuid)
---   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
-
 -- function outbox_certify(p_queue text, p_tenure uuid, p_base bigint, p_present bigint[], p_task_ids uuid[], p_cause text, p_evidence jsonb, p_horizon interval)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_confirm(p_queue text, p_tenure uuid, p_position bigint, p_consumed bigint, p_present bigint[], p_facts jsonb)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_confirm_receipts(p_queue text, p_tenure uuid, p_position bigint, p_present bigint[], p_timeout interval)
---   returns TABLE(consumed bigint, outstanding integer, scheduled bigint); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns TABLE(consumed bigint, outstanding integer, scheduled bigint); plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_cursor_at(p_queue text, p_batch bigint)
---   returns outbox_batch; sql, stable, set search_path = SCHEMA, pg_temp
+--   returns outbox_batch; sql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_dead_discard(p_queue text, p_ids bigint[], p_before timestamp with time zone)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_dead_restore(p_incident bigint)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_dead_retry(p_queue text, p_ids bigint[], p_before timestamp with time zone, p_by text, p_asked jsonb)
---   returns TABLE(incident bigint, rows bigint, done bigint, cancelled bigint); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+--   returns TABLE(incident bigint, rows bigint, done bigint, cancelled bigint); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_dispatched_at(queue text, batch bigint, planned timestamp with time zone)
---   returns timestamp with time zone; plpgsql, stable, set search_path = SCHEMA, pg_temp
+--   returns timestamp with time zone; plpgsql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_done(p_queue text, p_age interval)
---   returns bigint; sql, stable, set search_path = SCHEMA, pg_temp
+--   returns bigint; sql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_doubt(p_queue text, p_tenure uuid, p_base bigint)
---   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_duplicates(p_queue text)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
-
--- function outbox_enqueue(queue text, task text, args jsonb DEFAULT '[]'::jsonb, kwargs jsonb DEFAULT '{}'::jsonb, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
---   returns uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
-
--- function outbox_enqueue_many(queue text, task text, args jsonb[], kwargs jsonb[] DEFAULT NULL::jsonb[], headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer)
---   returns SETOF uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
-
--- function outbox_enqueue_raw(queue text, body bytea, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
---   returns uuid; plpgsql, security definer, set search_path = SCHEMA, pg_temp
-
--- function outbox_fail(task_id uuid, error_class text, error text)
---   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_find(task_id uuid)
---   returns TABLE(queue text, id bigint, xid xid8, deliver_at timestamp with time zone, expires_at timestamp with time zone); plpgsql, stable, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+--   returns TABLE(queue text, id bigint, xid xid8, deliver_at timestamp with time zone, expires_at timestamp with time zone); plpgsql, stable, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_gauge()
---   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text, consumed bigint, outstanding integer, confirmed_at timestamp with time zone, incidents bigint); plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+--   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text, consumed bigint, outstanding integer, confirmed_at timestamp with time zone, incidents bigint); plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_identity()
---   returns text; sql, set search_path = SCHEMA, pg_temp
+--   returns text; sql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_in_log(queue text, id bigint)
---   returns boolean; plpgsql, stable, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+--   returns boolean; plpgsql, stable, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_keep_outstanding(p_segment integer)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_known_in_log()
---   returns TABLE(queue text); sql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
+--   returns TABLE(queue text); sql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
 
 -- function outbox_log(p_queue text, p_after bigint, p_upto bigint, p_since xid8, p_tip bigint, p_seen pg_snapshot, p_snap pg_snapshot)
 --   returns SETOF outbox; sql, stable
 
 -- function outbox_lost(p_queue text, p_tenure uuid, k outbox_checkpoint, p_cause text, p_trusted bigint, p_done bigint, p_newest bigint, p_consumed bigint, p_evidence jsonb)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_mark(p_queues text[], p_tenures uuid[], p_positions bigint[])
---   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns integer; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_move(p_queue text, p_resend boolean)
---   returns bigint; sql, set search_path = SCHEMA, pg_temp
+--   returns bigint; sql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_newest_batch(p_queue text, p_id bigint)
---   returns bigint; plpgsql, stable, set search_path = SCHEMA, pg_temp
-
--- function outbox_once(task_id uuid)
---   returns boolean; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_open(p_queue text, p_token uuid, p_destination text, p_incarnation text, p_seen uuid, p_position bigint, p_relay text, p_horizon interval, p_confirm text, p_looked bigint)
---   returns TABLE(status text, trusted bigint, done bigint, newest bigint, cause text, scheduled bigint, certified boolean, incidents integer, checkpoint bigint, facts jsonb); plpgsql, set search_path = SCHEMA, pg_temp
+--   returns TABLE(status text, trusted bigint, done bigint, newest bigint, cause text, scheduled bigint, certified boolean, incidents integer, checkpoint bigint, facts jsonb); plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_open_after(cur outbox_batch, p_t_snap pg_snapshot)
---   returns bigint[]; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns bigint[]; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_overdue(p_segment integer, p_age interval)
---   returns TABLE(id bigint, queue text, fate text); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns TABLE(id bigint, queue text, fate text); plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_passed(cur outbox_batch, p_id bigint, p_xid xid8)
 --   returns boolean; sql, immutable
 
 -- function outbox_pause(p_queue text, p_reason text)
---   returns boolean; sql, set search_path = SCHEMA, pg_temp
+--   returns boolean; sql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_plan(p_queue text, p_tenure uuid, p_last bigint, p_kind text, p_relay text, p_max_rows integer, p_max_bytes bigint)
---   returns TABLE(status text, batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
+--   returns TABLE(status text, batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_plan_ids(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
---   returns text; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns text; plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint, OUT status text, OUT at timestamp with time zone, OUT rows integer, OUT after bigint, OUT upto bigint, OUT since xid8, OUT snap pg_snapshot)
---   returns record; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
+--   returns record; plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_pushed(p_queue text, p_after bigint, p_upto bigint)
---   returns bigint; plpgsql, stable, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns bigint; plpgsql, stable, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_put(queue text, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, deliver_at timestamp with time zone, expires_at timestamp with time zone, priority integer, dedupe_key text, task_id uuid)
---   returns uuid; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns uuid; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_read(p_queue text, p_batch bigint)
---   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+--   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_recovered(p_queue text, p_position bigint, p_replayed bigint)
---   returns TABLE(still_open bigint, seconds double precision[]); plpgsql, set search_path = SCHEMA, pg_temp
+--   returns TABLE(still_open bigint, seconds double precision[]); plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_refuse()
 --   returns trigger; plpgsql
@@ -414,113 +457,91 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns bigint; sql, immutable
 
 -- function outbox_release(p_relay text)
---   returns integer; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns integer; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_remember(p_queue text, p_tenure uuid, p_facts jsonb)
---   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_repair(p_horizon interval)
---   returns TABLE(queue text, rows bigint); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns TABLE(queue text, rows bigint); plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_repair_queue(p_queue text, p_tip bigint, p_horizon interval)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_replay(p_queue text, p_since timestamp with time zone, p_until timestamp with time zone, p_first bigint, p_last bigint, p_unconsumed boolean, p_start boolean, p_by text)
---   returns TABLE(incident bigint, batches bigint, rows bigint, first bigint, last bigint); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns TABLE(incident bigint, batches bigint, rows bigint, first bigint, last bigint); plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_replay_cancel(p_incident bigint)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_resend(p_queue text, p_batch bigint)
---   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = SCHEMA, pg_temp, set jit = off
+--   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_resume(p_queue text)
---   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_ring()
 --   returns trigger; plpgsql, security definer
 
 -- function outbox_rotate(p_min_age interval, p_size bigint)
---   returns text; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns text; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_row_id(task_id uuid)
---   returns bigint; sql, immutable, set search_path = SCHEMA, pg_temp
+--   returns bigint; sql, immutable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_schedule(p_queue text, p_ids bigint[], p_incident bigint)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_segment_needed(p_segment integer, p_age interval)
---   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
+--   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
 
 -- function outbox_state(queue text, id bigint, xid xid8, task_id uuid, deliver_at timestamp with time zone, expires_at timestamp with time zone)
---   returns TABLE(state text, batch bigint, dispatched_at timestamp with time zone); plpgsql, stable, set search_path = SCHEMA, pg_temp
-
--- function outbox_status(task_id uuid)
---   returns text; plpgsql, security definer, set search_path = SCHEMA, pg_temp
+--   returns TABLE(state text, batch bigint, dispatched_at timestamp with time zone); plpgsql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_stopped(p_queue text, p_reason text, p_relay text)
---   returns void; sql, set search_path = SCHEMA, pg_temp
+--   returns void; sql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_suspends(q outbox_queue)
---   returns boolean; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_take_over(p_queue text, p_incident bigint)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_task_id(id bigint)
---   returns uuid; sql, set search_path = SCHEMA, pg_temp
+--   returns uuid; sql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_tick_is_wide(cur outbox_batch, p_t_snap pg_snapshot)
---   returns boolean; sql, stable, set search_path = SCHEMA, pg_temp
+--   returns boolean; sql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_tick_rows(cur outbox_batch, p_t_snap pg_snapshot, p_t_max bigint, p_hi bigint, p_max_rows integer)
---   returns SETOF outbox; plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
+--   returns SETOF outbox; plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_trim(p_min_age interval, p_max_age interval, p_slice integer)
---   returns bigint; plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_truncatable()
---   returns SETOF integer; sql, set search_path = SCHEMA, pg_temp
+--   returns SETOF integer; sql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_truncate(p_segment integer, p_min_age interval, p_max_age interval)
---   returns text; plpgsql, set search_path = SCHEMA, pg_temp
+--   returns text; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_undispatched(p_snap text)
---   returns TABLE(queue text); plpgsql, set search_path = SCHEMA, pg_temp, set enable_seqscan = off, set jit = off
+--   returns TABLE(queue text); plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_wants(p_id bigint, p_task_id uuid, p_batch bigint)
---   returns boolean; sql, stable, set search_path = SCHEMA, pg_temp
+--   returns boolean; sql, stable, set search_path = INTERNAL, pg_temp
 
 -- function outbox_without_receipt(p_queue text, p_ids bigint[])
---   returns bigint[]; sql, stable, set search_path = SCHEMA, pg_temp, set enable_seqscan = off
+--   returns bigint[]; sql, stable, set search_path = INTERNAL, pg_temp, set enable_seqscan = off
 
 -- function outbox_work(p_look_for_rows boolean, p_discover boolean, p_keep boolean, p_bell bigint)
---   returns TABLE(queue text, newest bigint, reached bigint, relay text, paused boolean, resumes integer, has_rows boolean, waiting_ms bigint, next_due_ms bigint, abandoned boolean, keeper boolean, armed boolean, notify_usage double precision); plpgsql, set search_path = SCHEMA, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
-
--- view outbox_rows (id bigint, task_id uuid, queue text, task text, args jsonb, kwargs jsonb, headers jsonb, priority smallint, deliver_at timestamp with time zone, expires_at timestamp with time zone, created_at timestamp with time zone, state text, batch bigint, dispatched_at timestamp with time zone, error text)
--- outbox_producer may insert column outbox (args)
--- outbox_producer may insert column outbox (body)
--- outbox_producer may insert column outbox (deliver_at)
--- outbox_producer may insert column outbox (expires_at)
--- outbox_producer may insert column outbox (headers)
--- outbox_producer may select column outbox (id)
--- outbox_producer may insert column outbox (kwargs)
--- outbox_producer may insert column outbox (priority)
--- outbox_producer may insert column outbox (queue)
--- outbox_producer may insert column outbox (task)
--- outbox_producer may insert, select column outbox (task_id)
--- outbox_relay may execute function outbox_ack(uuid)
--- outbox_worker may execute function outbox_ack(uuid)
--- outbox_relay may execute function outbox_ack_many(uuid[])
--- outbox_worker may execute function outbox_ack_many(uuid[])
+--   returns TABLE(queue text, newest bigint, reached bigint, relay text, paused boolean, resumes integer, has_rows boolean, waiting_ms bigint, next_due_ms bigint, abandoned boolean, keeper boolean, armed boolean, notify_usage double precision); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 -- outbox_reader may execute function outbox_batch_of(text,bigint,xid8)
 -- outbox_relay may execute function outbox_batch_of(text,bigint,xid8)
 -- outbox_relay may execute function outbox_believed(outbox_queue,outbox_checkpoint,text,text,uuid,bigint,bigint)
 -- outbox_relay may execute function outbox_bell_waits()
 -- outbox_relay may execute function outbox_bury(text,bigint,bigint[],text[],text[])
 -- outbox_relay may execute function outbox_bytes(text,jsonb,jsonb,jsonb,bytea)
--- outbox_relay may execute function outbox_cancel(uuid)
--- outbox_worker may execute function outbox_cancel(uuid)
 -- outbox_relay may execute function outbox_certify(text,uuid,bigint,bigint[],uuid[],text,jsonb,interval)
 -- outbox_relay may execute function outbox_confirm(text,uuid,bigint,bigint,bigint[],jsonb)
 -- outbox_relay may execute function outbox_confirm_receipts(text,uuid,bigint,bigint[],interval)
@@ -533,14 +554,6 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_done(text,interval)
 -- outbox_relay may execute function outbox_doubt(text,uuid,bigint)
 -- outbox_relay may execute function outbox_duplicates(text)
--- outbox_producer may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
--- outbox_relay may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
--- outbox_producer may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
--- outbox_relay may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
--- outbox_producer may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
--- outbox_relay may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
--- outbox_relay may execute function outbox_fail(uuid,text,text)
--- outbox_worker may execute function outbox_fail(uuid,text,text)
 -- outbox_relay may execute function outbox_find(uuid)
 -- outbox_relay may execute function outbox_gauge()
 -- outbox_relay may execute function outbox_identity()
@@ -553,8 +566,6 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_mark(text[],uuid[],bigint[])
 -- outbox_relay may execute function outbox_move(text,boolean)
 -- outbox_relay may execute function outbox_newest_batch(text,bigint)
--- outbox_relay may execute function outbox_once(uuid)
--- outbox_worker may execute function outbox_once(uuid)
 -- outbox_relay may execute function outbox_open(text,uuid,text,text,uuid,bigint,text,interval,text,bigint)
 -- outbox_relay may execute function outbox_open_after(outbox_batch,pg_snapshot)
 -- outbox_relay may execute function outbox_overdue(integer,interval)
@@ -585,9 +596,6 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_segment_needed(integer,interval)
 -- outbox_reader may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
 -- outbox_relay may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
--- outbox_reader may execute function outbox_status(uuid)
--- outbox_relay may execute function outbox_status(uuid)
--- outbox_worker may execute function outbox_status(uuid)
 -- outbox_relay may execute function outbox_stopped(text,text,text)
 -- outbox_relay may execute function outbox_suspends(outbox_queue)
 -- outbox_relay may execute function outbox_take_over(text,bigint)
@@ -609,8 +617,6 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_producer may select sequence outbox_segment_seq
 -- outbox_reader may select sequence outbox_segment_seq
 -- outbox_relay may select, update, usage sequence outbox_segment_seq
--- outbox_reader may select table outbox
--- outbox_relay may delete, insert, select, truncate, update table outbox
 -- outbox_reader may select table outbox_batch
 -- outbox_relay may delete, insert, select, truncate, update table outbox_batch
 -- outbox_reader may select table outbox_checkpoint
@@ -630,8 +636,6 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may delete, insert, select, truncate, update table outbox_queue
 -- outbox_reader may select table outbox_receipt
 -- outbox_relay may delete, insert, select, truncate, update table outbox_receipt
--- outbox_reader may select table outbox_rows
--- outbox_relay may select table outbox_rows
 -- outbox_reader may select table outbox_s0
 -- outbox_relay may delete, insert, select, truncate, update table outbox_s0
 -- outbox_reader may select table outbox_s1

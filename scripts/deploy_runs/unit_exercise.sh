@@ -65,7 +65,7 @@ redis_user() {
 # What KEDA asks by default (helm/outboxd/templates/scaledobject.yaml).
 keda_gets_an_age() {
   psql postgres://outboxd:change-me@db/app -qAtX \
-    -c 'SELECT coalesce(max(oldest_ms), 0) / 1000 FROM "public".outbox_gauge()' |
+    -c 'SELECT coalesce(max(oldest_ms), 0) / 1000 FROM "outboxd".outbox_gauge()' |
     grep -qx '[0-9.]*'
 }
 

@@ -174,9 +174,9 @@ def keda_asks_for_the_oldest_age():
     trigger = one(objects, "ScaledObject")["spec"]["triggers"][0]
     assert trigger["metadata"]["query"] == 'max(outboxd_oldest_pending_age_seconds{namespace="tasks"})'
     assert trigger["metricType"] == "Value" and trigger["metadata"]["threshold"] == "30"
-    objects = minimal(keda={"enabled": True, "trigger": "postgresql"}, config={"database": {"schema": "outbox"}})
+    objects = minimal(keda={"enabled": True, "trigger": "postgresql"}, config={"database": {"internal_schema": "machinery"}})
     trigger = one(objects, "ScaledObject")["spec"]["triggers"][0]
-    assert trigger["metadata"]["query"] == 'SELECT coalesce(max(oldest_ms), 0) / 1000 FROM "outbox".outbox_gauge()'
+    assert trigger["metadata"]["query"] == 'SELECT coalesce(max(oldest_ms), 0) / 1000 FROM "machinery".outbox_gauge()'
     reference = one(objects, "TriggerAuthentication")
     assert trigger["authenticationRef"]["name"] == reference["metadata"]["name"]
     assert reference["spec"]["secretTargetRef"] == [{"parameter": "connection", "name": "db", "key": "url"}]

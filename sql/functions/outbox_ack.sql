@@ -1,6 +1,6 @@
 -- outbox_ack(task_id): a receipt: the task is done, if this transaction commits. True the first time, false when it
 -- had been acknowledged before. Two workers with the same task wait for each other.
-create or replace function outbox_ack(task_id uuid)
+create or replace function /*app.*/outbox_ack(task_id uuid)
 returns boolean
 language plpgsql volatile
 security definer

@@ -1,6 +1,6 @@
 -- outbox_ack_many(task_ids): outbox_ack for many at once, in one statement. Answers how many had not been acknowledged
 -- before. In the order of the ids, so that two workers whose sets overlap wait for each other instead of deadlocking.
-create or replace function outbox_ack_many(task_ids uuid[])
+create or replace function /*app.*/outbox_ack_many(task_ids uuid[])
 returns integer
 language plpgsql volatile
 security definer

@@ -11,6 +11,6 @@ as $$
     select from pg_locks l
      where l.locktype = 'relation' and l.granted and l.mode = 'RowExclusiveLock'
        and l.database = (select d.oid from pg_database d where d.datname = current_database())
-       and l.relation = 'outbox'::regclass
+       and l.relation = $name$/*app.*/outbox$name$::regclass
        and l.pid is distinct from pg_backend_pid())
 $$;

@@ -23,7 +23,7 @@ begin
                h.expires_at, h.created_at, h.died from outbox_held h where h.id = e.id
         union all
         select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at,
-               o.expires_at, o.created_at, null from outbox o where o.queue = p_queue and o.id = e.id
+               o.expires_at, o.created_at, null from /*app.*/outbox o where o.queue = p_queue and o.id = e.id
         limit 1) r on true
         on conflict (id) do nothing
     returning id)

@@ -5,7 +5,7 @@
 -- Exact at any time: a row that is planned has its copy in outbox_held locked and marked by the planner, and one that
 -- is cancelled here has it locked and marked by us. Where no copy is there yet, one is made, and whoever reads the log
 -- meets it. Above READ COMMITTED that case raises 40001, because the ledger cannot be asked again: try again.
-create or replace function outbox_cancel(task_id uuid)
+create or replace function /*app.*/outbox_cancel(task_id uuid)
 returns boolean
 language plpgsql volatile
 security definer
@@ -32,7 +32,7 @@ begin
                              created_at, due, cancelled_at)
     select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at, o.expires_at,
            o.created_at, o.deliver_at, clock_timestamp()
-      from outbox o
+      from /*app.*/outbox o
      where o.queue = r.queue and o.id = r.id
         on conflict (id) do nothing;
     if not found then

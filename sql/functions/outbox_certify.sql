@@ -43,7 +43,7 @@ begin
            where r.id is not null
           union all
           select o.id, coalesce((select h.task_id from outbox_held h where h.id = o.id),
-                                (select l.task_id from outbox l where l.queue = p_queue and l.id = o.id))
+                                (select l.task_id from /*app.*/outbox l where l.queue = p_queue and l.id = o.id))
             from unnest(k.outstanding) as o(id) where outbox_newest_batch(p_queue, o.id) <= v_base) a
     left join unnest(p_present, p_task_ids) as p(id, task_id)
            on p.id = a.id and (p.task_id is null or p.task_id = a.task_id)

@@ -66,7 +66,7 @@ begin
     left join outbox_receipt t on t.task_id = d.task_id
    where d.id = any(v_ids)
      -- What the relay has not taken out of the log yet goes out from there.
-     and not exists (select from outbox o where o.queue = p_queue and o.id = d.id and o.deliver_at is null
+     and not exists (select from /*app.*/outbox o where o.queue = p_queue and o.id = d.id and o.deliver_at is null
                                             and not outbox_passed(v_newest, o.id, o.xid))
    order by d.id
       on conflict (id) do update

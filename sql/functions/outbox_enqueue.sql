@@ -4,7 +4,7 @@
 -- With a dedupe_key that was used in this queue within its lifetime (one day, or the setting outbox.dedupe_ttl) it
 -- inserts nothing and answers the first task's id; it waits for a transaction that is using the key at this moment.
 -- Wrong input raises 22023 with a sentence. No savepoint, no lock, one statement: it never waits for anybody else.
-create or replace function outbox_enqueue(
+create or replace function /*app.*/outbox_enqueue(
   queue      text,
   task       text,
   args       jsonb       default '[]',
@@ -25,7 +25,7 @@ begin
   if dedupe_key is not null or task_id is not null then
     return outbox_put(queue, task, args, kwargs, headers, null::bytea, deliver_at, expires_at, priority, dedupe_key, task_id);
   end if;
-  insert into outbox (queue, task, args, kwargs, headers, priority, deliver_at, expires_at)
+  insert into /*app.*/outbox (queue, task, args, kwargs, headers, priority, deliver_at, expires_at)
   values (queue, task, args, kwargs, headers,
           (case when priority between 0 and 9 then priority when priority is not null then -1 end)::smallint,
           deliver_at, expires_at)

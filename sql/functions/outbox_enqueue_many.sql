@@ -2,7 +2,7 @@
 -- element of args (an array of JSON arrays), with the element of kwargs (an array of JSON objects) at the same place.
 -- Answers the task ids, and the tasks are published, in the order of args. Wrong input raises 22023 with a sentence
 -- that names the element; nothing is enqueued then.
-create or replace function outbox_enqueue_many(
+create or replace function /*app.*/outbox_enqueue_many(
   queue      text,
   task       text,
   args       jsonb[],
@@ -38,7 +38,7 @@ begin
   end if;
 
   return query
-    insert into outbox (queue, task, args, kwargs, headers, priority, deliver_at, expires_at)
+    insert into /*app.*/outbox (queue, task, args, kwargs, headers, priority, deliver_at, expires_at)
     select queue, task, e.a, coalesce(e.k, '{}'), headers,
            (case when priority between 0 and 9 then priority when priority is not null then -1 end)::smallint,
            deliver_at, expires_at

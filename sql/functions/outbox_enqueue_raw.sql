@@ -1,7 +1,7 @@
 -- outbox_enqueue_raw(queue, body, headers, deliver_at, expires_at, priority, dedupe_key, task_id): enqueues a finished
 -- message, which goes out byte for byte. The queue's format checks it before it does; one that the format refuses is
 -- in outbox_dead. Everything else as outbox_enqueue.
-create or replace function outbox_enqueue_raw(
+create or replace function /*app.*/outbox_enqueue_raw(
   queue      text,
   body       bytea,
   headers    jsonb       default '{}',

@@ -2,7 +2,7 @@
 -- outbox_dead with the reason, and does not go out again. True the first time, and the first time after an operator
 -- retried it; a later call counts one more attempt, as does a failure after a retry, for as long as the row's copy in
 -- outbox_held is kept. False also for a task that is unknown or forgotten: then only the receipt is kept.
-create or replace function outbox_fail(task_id uuid, error_class text, error text)
+create or replace function /*app.*/outbox_fail(task_id uuid, error_class text, error text)
 returns boolean
 language plpgsql volatile
 security definer
@@ -16,7 +16,7 @@ begin
     raise exception 'outbox_fail needs the id of a task and an error class of 1 to 200 bytes; got % and %',
       coalesce(task_id::text, 'NULL'), coalesce(left(error_class, 40), 'NULL') using errcode = '22023';
   end if;
-  perform outbox_ack(task_id);
+  perform /*app.*/outbox_ack(task_id);
   with k as (
     select h.id, h.task_id, h.queue, h.task, h.args, h.kwargs, h.headers, h.body, h.priority, h.deliver_at,
            h.expires_at, h.created_at, coalesce(h.batch, h.was_batch) as batch, h.died
@@ -24,7 +24,7 @@ begin
     union all
     select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at,
            o.expires_at, o.created_at, outbox_batch_of(o.queue, o.id, o.xid), null
-      from outbox_find(outbox_fail.task_id) f join outbox o on o.queue = f.queue and o.id = f.id
+      from outbox_find(outbox_fail.task_id) f join /*app.*/outbox o on o.queue = f.queue and o.id = f.id
      where not exists (select from outbox_held h where h.id = f.id)),
   r as (
     select * from k

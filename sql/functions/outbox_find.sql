@@ -14,18 +14,18 @@ declare
 begin
   if v_id is not null then
     return query
-      select o.queue, o.id, o.xid, o.deliver_at, o.expires_at from outbox o
+      select o.queue, o.id, o.xid, o.deliver_at, o.expires_at from /*app.*/outbox o
        where o.queue = any(array(select q.queue from outbox_queue q)) and o.id = v_id and o.task_id = outbox_find.task_id;
     if not found then
       return query
-        select o.queue, o.id, o.xid, o.deliver_at, o.expires_at from outbox o
+        select o.queue, o.id, o.xid, o.deliver_at, o.expires_at from /*app.*/outbox o
          where o.queue = any(array(select k.queue from outbox_known_in_log() k)) and o.id = v_id
            and o.task_id = outbox_find.task_id;
     end if;
   end if;
   -- The second condition is the index's own: without it, the index cannot be used.
   return query
-    select o.queue, o.id, o.xid, o.deliver_at, o.expires_at from outbox o
+    select o.queue, o.id, o.xid, o.deliver_at, o.expires_at from /*app.*/outbox o
      where o.task_id = outbox_find.task_id
        and substr(uuid_send(o.task_id), 1, 8) <> int8send(((o.id >> 12) << 16) | 32768 | (o.id & 4095));
 end

@@ -8,6 +8,6 @@ set enable_seqscan = off
 set jit = off
 as $$
 begin
-  return exists (select from outbox o where o.queue = outbox_in_log.queue and o.id = outbox_in_log.id);
+  return exists (select from /*app.*/outbox o where o.queue = outbox_in_log.queue and o.id = outbox_in_log.id);
 end
 $$;

@@ -18,7 +18,7 @@ begin
     cross join lateral (select c.outstanding from outbox_checkpoint c where c.queue = q.queue
                          order by c.checkpoint desc limit 1) k
     cross join lateral unnest(k.outstanding) as i(id)
-    join outbox o on o.segment = p_segment and o.queue = q.queue and o.id = i.id
+    join /*app.*/outbox o on o.segment = p_segment and o.queue = q.queue and o.id = i.id
       on conflict (id) do nothing;
   get diagnostics v_copied = row_count;
   return v_copied;

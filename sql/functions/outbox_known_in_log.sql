@@ -8,9 +8,9 @@ set enable_bitmapscan = off
 set jit = off
 as $$
   with recursive names as (
-    (select o.queue from outbox o order by o.queue limit 1)
+    (select o.queue from /*app.*/outbox o order by o.queue limit 1)
     union all
-    select (select o.queue from outbox o where o.queue > n.queue order by o.queue limit 1)
+    select (select o.queue from /*app.*/outbox o where o.queue > n.queue order by o.queue limit 1)
       from names n where n.queue is not null)
   select n.queue from names n where n.queue is not null
 $$;

@@ -7,10 +7,10 @@
 -- way, and the caller's ORDER BY and LIMIT reach the index. Only for functions that pin the search_path themselves.
 create or replace function outbox_log(
   p_queue text, p_after bigint, p_upto bigint, p_since xid8, p_tip bigint, p_seen pg_snapshot, p_snap pg_snapshot)
-returns setof outbox
+returns setof /*app.*/outbox
 language sql stable
 as $$
-  select o.* from outbox o
+  select o.* from /*app.*/outbox o
    where o.queue = p_queue and o.id > p_after and o.id <= p_upto and o.xid >= p_since
      and pg_visible_in_snapshot(o.xid, p_snap)
      and (o.id > p_tip or not pg_visible_in_snapshot(o.xid, p_seen))

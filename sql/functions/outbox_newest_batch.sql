@@ -13,7 +13,7 @@ begin
   if found then
     return v_batch;
   end if;
-  select o.xid into v_xid from outbox o where o.queue = p_queue and o.id = p_id;
+  select o.xid into v_xid from /*app.*/outbox o where o.queue = p_queue and o.id = p_id;
   return outbox_batch_of(p_queue, p_id, v_xid);
 end
 $$;

@@ -1,7 +1,7 @@
 -- outbox_once(task_id): true the first time, in the worker's own transaction; false in every transaction after one
 -- that got true and committed. With it, a task that is delivered again has no second effect. A second worker waits for
 -- the first one's transaction: it gets true if that rolls back.
-create or replace function outbox_once(task_id uuid)
+create or replace function /*app.*/outbox_once(task_id uuid)
 returns boolean
 language plpgsql volatile
 security definer

@@ -32,8 +32,8 @@ begin
                join pg_locks r on r.virtualtransaction = x.virtualtransaction
               where x.locktype = 'transactionid' and r.locktype = 'relation'
                 and r.database = (select d.oid from pg_database d where d.datname = current_database())
-                and r.relation in (select 'outbox'::regclass::oid
-                                    union all select i.inhrelid from pg_inherits i where i.inhparent = 'outbox'::regclass)
+                and r.relation in (select $name$/*app.*/outbox$name$::regclass::oid
+                                    union all select i.inhrelid from pg_inherits i where i.inhparent = $name$/*app.*/outbox$name$::regclass)
                 and r.mode in ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'));
     -- A later statement: whoever is still running now was running when the locks were listed.
     select coalesce(array_agg(case when s.xid = any(v_holder) or pg_visible_in_snapshot(s.xid, pg_current_snapshot())

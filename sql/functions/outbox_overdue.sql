@@ -35,7 +35,7 @@ begin
                     or (v_newest.at < clock_timestamp() - p_age and not outbox_passed(v_reached, o.id, o.xid)) then 'move'
                   when outbox_passed(v_old, o.id, o.xid) then 'keep'
                   else 'wait' end
-        from outbox o
+        from /*app.*/outbox o
        where o.segment = p_segment and o.queue = v_queue and not outbox_passed(v_done, o.id, o.xid);
   end loop;
 end

@@ -76,7 +76,7 @@ begin
                                deliver_at, expires_at, created_at, due)
       select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority,
              o.deliver_at, o.expires_at, o.created_at, o.deliver_at
-        from outbox o
+        from /*app.*/outbox o
        where o.queue = cur.queue and o.id = any(v_held)
           on conflict (id) do nothing;
     exception when lock_not_available then

@@ -36,7 +36,7 @@ begin
     if task_id is null then
       -- The reader's proof: the xid before the id, and a lock on the outbox before the id, because whoever holds none
       -- counts as not having taken one yet (outbox_open_after). The statement below may wait for a twin.
-      lock table only outbox in row exclusive mode;
+      lock table only /*app.*/outbox in row exclusive mode;
       perform pg_current_xact_id();
       v_id := nextval('outbox_id_seq');
       task_id := outbox_task_id(v_id);
@@ -56,11 +56,11 @@ begin
 
   priority := case when priority between 0 and 9 then priority when priority is not null then -1 end;
   if task_id is null then
-    insert into outbox (queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at)
+    insert into /*app.*/outbox (queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at)
     values (queue, task, args, kwargs, headers, body, priority::smallint, deliver_at, expires_at)
     returning outbox.task_id into task_id;
   else
-    insert into outbox (id, task_id, queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at)
+    insert into /*app.*/outbox (id, task_id, queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at)
     values (coalesce(v_id, nextval('outbox_id_seq')), task_id, queue, task, args, kwargs, headers, body,
             priority::smallint, deliver_at, expires_at);
   end if;

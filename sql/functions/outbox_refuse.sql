@@ -74,4 +74,4 @@ begin
 end
 $$;
 
-create or replace trigger outbox_refuse before insert on outbox for each row execute function outbox_refuse();
+create or replace trigger outbox_refuse before insert on /*app.*/outbox for each row execute function outbox_refuse();

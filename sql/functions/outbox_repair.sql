@@ -19,9 +19,9 @@ begin
       using errcode = '25001';
   end if;
   perform set_config('lock_timeout', '30s', true);
-  lock table outbox, outbox_queue, outbox_held in access exclusive mode;
+  lock table /*app.*/outbox, outbox_queue, outbox_held in access exclusive mode;
   v_tip := greatest(pg_sequence_last_value('outbox_id_seq'::regclass),
-                    (select max(o.id) from outbox o), (select max(h.id) from outbox_held h),
+                    (select max(o.id) from /*app.*/outbox o), (select max(h.id) from outbox_held h),
                     (select max(greatest(b.tip, b.t_max)) from outbox_batch b), 1);
   perform setval('outbox_id_seq', v_tip);
   insert into outbox_queue (queue) select d.queue from outbox_known_in_log() d on conflict do nothing;
@@ -30,7 +30,7 @@ begin
     rows := outbox_repair_queue(v_queue, v_tip, p_horizon);
     return next;
   end loop;
-  truncate outbox;
+  truncate /*app.*/outbox;
   delete from outbox_segment;
   perform setval('outbox_segment_seq', 0);
   insert into outbox_segment (segment, opened_at)

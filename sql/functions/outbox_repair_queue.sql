@@ -34,7 +34,7 @@ begin
          o.created_at, coalesce(o.deliver_at, v_now),
          -- A delayed row that has no copy was never planned: it is not sent again, and may be cancelled.
          case when o.deliver_at is null then v_incident end
-    from outbox o
+    from /*app.*/outbox o
    where o.queue = p_queue
      and (not outbox_passed(c, o.id, o.xid) or o.id = any(k.outstanding))
      and not exists (select from outbox_receipt t where t.task_id = o.task_id)

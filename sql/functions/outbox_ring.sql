@@ -4,15 +4,14 @@
 -- 1970) a relay sleeps; 1 means awake. NULL, which it reads after a crash of the server, counts as asleep.
 --
 -- SECURITY DEFINER, so that producers need no right on the bell. A SET clause would cost more than the rest of it:
--- that is why every function and operator is named with its schema, and the bell by the schema of its table.
+-- that is why every function and operator is named with its schema, and so is the bell.
 create or replace function outbox_ring()
 returns trigger
 language plpgsql volatile
 security definer
 as $$
 begin
-  if (pg_catalog.pg_sequence_last_value(
-        pg_catalog.textcat(pg_catalog.quote_ident(tg_table_schema::pg_catalog.text), '.outbox_bell_seq')::pg_catalog.regclass)
+  if (pg_catalog.pg_sequence_last_value($name$/*schema.*/outbox_bell_seq$name$::pg_catalog.regclass)
       operator(pg_catalog.>) pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())) is not false then
     perform pg_catalog.pg_notify('outbox', '');
   end if;
@@ -20,5 +19,5 @@ begin
 end
 $$;
 
-create or replace trigger outbox_ring after insert on outbox for each statement execute function outbox_ring();
+create or replace trigger outbox_ring after insert on /*app.*/outbox for each statement execute function outbox_ring();
 create or replace trigger outbox_ring after insert on outbox_held for each statement execute function outbox_ring();

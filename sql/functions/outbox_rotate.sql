@@ -21,7 +21,7 @@ begin
      or exists (select from outbox_segment s where s.segment = v_current and s.opened_at > clock_timestamp() - p_min_age / 6) then
     return null;
   end if;
-  select exists (select from outbox o where o.segment = v_next) into v_used;
+  select exists (select from /*app.*/outbox o where o.segment = v_next) into v_used;
   if v_used then
     return 'full';
   end if;

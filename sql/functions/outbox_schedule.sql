@@ -29,7 +29,7 @@ begin
   select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at, o.expires_at,
          o.created_at, v_now, p_incident
     from (select distinct u.id from unnest(p_ids) as u(id)) i
-    join outbox o on o.queue = p_queue and o.id = i.id
+    join /*app.*/outbox o on o.queue = p_queue and o.id = i.id
    where not exists (select from outbox_held h where h.id = o.id)
      and not exists (select from outbox_receipt t where t.task_id = o.task_id)
      and not exists (select from outbox_dead d where d.id = o.id)

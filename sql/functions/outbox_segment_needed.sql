@@ -14,18 +14,18 @@ declare
   c       outbox_batch;
   v_found boolean;
 begin
-  select min(o.queue) into v_queue from outbox o where o.segment = p_segment;
+  select min(o.queue) into v_queue from /*app.*/outbox o where o.segment = p_segment;
   while v_queue is not null loop
     select b.* into c from outbox_batch b where b.queue = v_queue and b.batch = outbox_done(v_queue, p_age);
     if not found then
       return true;
     end if;
-    select exists (select from outbox o
+    select exists (select from /*app.*/outbox o
                     where o.segment = p_segment and o.queue = v_queue and o.id > c.tip)
-        or exists (select from outbox o
+        or exists (select from /*app.*/outbox o
                     where o.segment = p_segment and o.queue = v_queue and o.id > c.floor
                       and o.xid >= pg_snapshot_xmax(c.snap))
-        or exists (select from outbox o
+        or exists (select from /*app.*/outbox o
                     where o.segment = p_segment and o.queue = v_queue
                       and o.id > (select min(a) from unnest(c.open_after) a)
                       and o.xid = any(array(select pg_snapshot_xip(c.snap))))
@@ -33,7 +33,7 @@ begin
     if v_found then
       return true;
     end if;
-    select min(o.queue) into v_queue from outbox o where o.segment = p_segment and o.queue > v_queue;
+    select min(o.queue) into v_queue from /*app.*/outbox o where o.segment = p_segment and o.queue > v_queue;
   end loop;
   return false;
 end

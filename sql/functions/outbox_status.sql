@@ -1,7 +1,7 @@
 -- outbox_status(task_id): held, pending, dispatched, consumed, expired, dead or cancelled (see outbox_state); NULL for
 -- a task id that is unknown or forgotten. Of rows that share a task id, the newest counts. Volatile, so that it sees
 -- what the same statement enqueued or cancelled before.
-create or replace function outbox_status(task_id uuid)
+create or replace function /*app.*/outbox_status(task_id uuid)
 returns text
 language plpgsql volatile
 security definer

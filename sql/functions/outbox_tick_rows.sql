@@ -12,7 +12,7 @@
 -- Each scan is ordered and cut by itself: a bulk insert that stayed open for long must not be sorted for every batch of it.
 create or replace function outbox_tick_rows(
   cur outbox_batch, p_t_snap pg_snapshot, p_t_max bigint, p_hi bigint, p_max_rows integer)
-returns setof outbox
+returns setof /*app.*/outbox
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
@@ -44,7 +44,7 @@ begin
   if v_lo < cur.tip then
     if v_far is null then
       return query
-        select o.* from outbox o
+        select o.* from /*app.*/outbox o
          where o.queue = cur.queue
            and o.id > greatest(v_lo, least(cur.floor, v_near_after)) and o.id <= least(cur.tip, p_hi)
            and o.xid >= least(v_xmax, v_near[1])
@@ -55,7 +55,7 @@ begin
     else
       return query
         select r.* from (
-          (select o.* from outbox o
+          (select o.* from /*app.*/outbox o
             where o.queue = cur.queue
               and o.id > greatest(v_lo, v_far_after) and o.id <= least(cur.tip, p_hi)
               and o.xid >= v_far[1] and o.xid <= v_far[cardinality(v_far)]
@@ -63,7 +63,7 @@ begin
             order by o.id
             limit p_max_rows)
           union all
-          (select o.* from outbox o
+          (select o.* from /*app.*/outbox o
             where o.queue = cur.queue
               and o.id > greatest(v_lo, least(cur.floor, v_near_after)) and o.id <= least(cur.tip, p_hi)
               and o.xid >= least(v_xmax, v_near[1])
@@ -79,7 +79,7 @@ begin
 
   if p_max_rows is null or v_n < p_max_rows then
     return query
-      select o.* from outbox o
+      select o.* from /*app.*/outbox o
        where o.queue = cur.queue
          and o.id > greatest(v_lo, cur.tip) and o.id <= least(p_t_max, p_hi)
          and pg_visible_in_snapshot(o.xid, p_t_snap)

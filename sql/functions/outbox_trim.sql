@@ -53,7 +53,7 @@ begin
   -- A cancelled copy keeps its row from being planned for as long as the log holds the row.
   delete from outbox_held h where h.id in (
     select o.id from outbox_held o
-     where o.cancelled_at < v_oldest and not exists (select from outbox l where l.queue = o.queue and l.id = o.id)
+     where o.cancelled_at < v_oldest and not exists (select from /*app.*/outbox l where l.queue = o.queue and l.id = o.id)
      order by o.cancelled_at limit p_slice);
   get diagnostics v_n = row_count;
   v_sum := v_sum + v_n;

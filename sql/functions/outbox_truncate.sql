@@ -64,7 +64,7 @@ begin
     select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.body, o.priority, o.deliver_at, o.expires_at,
            o.created_at, coalesce(o.deliver_at, o.created_at), case when w.keep then outbox_batch_of(o.queue, o.id, o.xid) end
       from unnest(v_queues, v_ids, v_keep) as w(queue, id, keep)
-      join outbox o on o.segment = p_segment and o.queue = w.queue and o.id = w.id
+      join /*app.*/outbox o on o.segment = p_segment and o.queue = w.queue and o.id = w.id
         on conflict (id) do nothing;
     perform outbox_keep_outstanding(p_segment);
     execute format('truncate table outbox_s%s', p_segment);

@@ -19,7 +19,7 @@ begin
                           order by c.checkpoint desc limit 1) p on true
       left join lateral outbox_cursor_at(n.queue, coalesce(p.position, 0)) b on true
      where case when b.queue is null
-                then exists (select from outbox o where o.queue = n.queue and pg_visible_in_snapshot(o.xid, p_snap::pg_snapshot))
+                then exists (select from /*app.*/outbox o where o.queue = n.queue and pg_visible_in_snapshot(o.xid, p_snap::pg_snapshot))
                 else exists (select from outbox_tick_rows(b, p_snap::pg_snapshot, v_all, v_all, 1)) end
         or exists (select from outbox_held h
                     where h.queue = n.queue and h.incident is not null and h.cancelled_at is null

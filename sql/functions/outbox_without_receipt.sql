@@ -10,7 +10,7 @@ as $$
     cross join lateral (
       select h.task_id from outbox_held h where h.id = i.id
       union all
-      select o.task_id from outbox o where o.queue = p_queue and o.id = i.id
+      select o.task_id from /*app.*/outbox o where o.queue = p_queue and o.id = i.id
       limit 1) r
    where not exists (select from outbox_receipt t where t.task_id = r.task_id)
      and not exists (select from outbox_dead d where d.id = i.id)

@@ -73,7 +73,7 @@ begin
       -- is asked for first: nearly always nothing does, and asking that way costs a tenth.
       cross join lateral (select case
              when p_look_for_rows and b.batch is not null and b.t_snap is null and not k.paused
-                  and exists (select from outbox o
+                  and exists (select from /*app.*/outbox o
                                where o.queue = k.queue and o.xid >= pg_snapshot_xmin(b.snap)
                                  and o.id > least(b.floor, (select min(a) from unnest(b.open_after) a)))
              then (select t.created_at from outbox_tick_rows(b, pg_current_snapshot(), v_all, v_all, 1) t)

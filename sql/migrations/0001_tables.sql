@@ -1,6 +1,7 @@
 -- The tables of outboxd. Forward-only; immutable once released.
 --
--- Names are unqualified: whoever runs this file sets search_path to the schema of the outbox first.
+-- Names are unqualified: whoever runs this file sets search_path to the schema of the machinery first, and puts the
+-- application's schema before the name of the log. The log alone stands there; its partitions stand here.
 -- Nothing here needs superuser, CREATEROLE or an extension. PostgreSQL 14 and later.
 
 -- The id of a row in the log. CACHE 1, because the order of ids is the order of insertion.
@@ -25,13 +26,14 @@ end
 $$;
 select setval('outbox_bell_seq', 1);
 
+-- log {   `migrate up` makes again what stands between these braces, if somebody has dropped the table.
 -- The log. Append-only: no row is ever updated or deleted; a segment that is consumed is truncated.
 -- Column order matters: xid is taken before id (the reader's proof needs it), and nothing that could
 -- itself enqueue may be evaluated between id and task_id (task_id is made from that very id).
 -- What a row may hold is checked by the trigger outbox_refuse, with a sentence for every mistake. Not by CHECK
 -- constraints: the server compiles each of them again for every statement, 16 us for the seven that this would take,
 -- where the insert of one row costs 9 us and the trigger 2 us.
-create table outbox (
+create table /*app.*/outbox (
   xid        xid8        not null default pg_current_xact_id(),
   id         bigint      not null default nextval('outbox_id_seq'),
   task_id    uuid        not null default
@@ -53,14 +55,15 @@ create table outbox (
 -- Uncompressed, so that pg_column_size is the true size wherever a batch is cut by bytes (outbox_refuse unpacks what
 -- comes compressed out of another table), and no time is spent compressing what lives for an hour. Set before the
 -- children are made: they inherit it.
-alter table outbox
+alter table /*app.*/outbox
   alter column args set storage external, alter column kwargs set storage external,
   alter column headers set storage external, alter column body set storage external;
 
 do $$
 begin
   for s in 0 .. 7 loop
-    execute format('create table outbox_s%s partition of outbox for values in (%s) with (autovacuum_enabled = off, toast.autovacuum_enabled = off)', s, s);
+    execute format('create table outbox_s%s partition of %s for values in (%s) with (autovacuum_enabled = off, toast.autovacuum_enabled = off)',
+                   s, $name$/*app.*/outbox$name$, s);
     -- xid as a key column, so that the reader filters inside the index.
     execute format('create index outbox_s%s_queue on outbox_s%s (queue, id, xid)', s, s);
     -- Only rows whose caller chose the task id: all others are found through the id that theirs embeds.
@@ -69,6 +72,7 @@ begin
   end loop;
 end
 $$;
+-- } log
 
 -- One row per segment: when it was opened, sealed and last truncated. Written by rotation only.
 create table outbox_segment (

@@ -1,2 +1,2 @@
 -- A receipt that carries a failure.
-select /*schema.*/outbox_fail($1, $2, $3);
+select /*app.*/outbox_fail($1, $2, $3);

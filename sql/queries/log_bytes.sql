@@ -2,4 +2,4 @@
 -- for. The name stands between dollar signs, because a schema's name may hold a quote.
 select coalesce(sum(pg_total_relation_size(i.inhrelid)), 0)::bigint
   from pg_inherits i
- where i.inhparent = to_regclass($name$/*schema.*/outbox$name$);
+ where i.inhparent = to_regclass($name$/*app.*/outbox$name$);

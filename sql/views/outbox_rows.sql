@@ -2,11 +2,11 @@
 --
 -- A look at a row costs some 0.05 ms, and ORDER BY looks at every row that WHERE lets through: name the queue, bound
 -- the id, use LIMIT. To find a task by its id: where queue = '..' and id = outbox_row_id('..').
-create or replace view outbox_rows as
+create or replace view /*app.*/outbox_rows as
 select o.id, o.task_id, o.queue, o.task, o.args, o.kwargs, o.headers, o.priority, o.deliver_at, o.expires_at,
        o.created_at, s.state, s.batch, s.dispatched_at,
        (select d.error from outbox_dead d where d.id = o.id) as error
-  from outbox o
+  from /*app.*/outbox o
  cross join lateral outbox_state(o.queue, o.id, o.xid, o.task_id, o.deliver_at, o.expires_at) s
 union all
 select h.id, h.task_id, h.queue, h.task, h.args, h.kwargs, h.headers, h.priority, h.deliver_at, h.expires_at,

@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::{migrate, say};
 use crate::config::{Config, Sources};
 use crate::fault::Fault;
-use crate::pg::{Connector, Database, Outbox, PoolSettings};
+use crate::pg::{Connector, Database, Outbox, PoolSettings, Schemas};
 
 /// How long a migration waits for another one.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(60);
@@ -22,6 +22,11 @@ pub(super) fn database(config: &Config) -> Result<Database, Fault> {
         wait_timeout: settings.statement_timeout.get(),
     };
     Database::new(connector, &pool)
+}
+
+/// Where the outbox is in the database.
+pub(super) fn schemas(config: &Config) -> Schemas {
+    Schemas::new(&config.database.schema, &config.database.internal_schema)
 }
 
 /// Where notifications are heard.
@@ -41,7 +46,7 @@ pub(super) fn outbox(sources: &Sources) -> Result<Outbox, Exit> {
 pub(super) fn outbox_and_config(sources: &Sources) -> Result<(Outbox, Config), Exit> {
     let config = super::load(&Sources { partial: true, ..sources.clone() })?;
     match database(&config) {
-        Ok(database) => Ok((Outbox::new(database, &config.database.schema), config)),
+        Ok(database) => Ok((Outbox::new(database, &schemas(&config)), config)),
         Err(fault) => Err(failed(&fault)),
     }
 }
@@ -67,7 +72,7 @@ pub(super) fn migrate_settings(sources: &Sources) -> Result<migrate::MigrateSett
     let url = config.database.url.expose();
     Ok(migrate::MigrateSettings {
         url: (!url.is_empty()).then(|| url.to_owned().into()),
-        schema: config.database.schema.clone(),
+        schemas: schemas(&config),
         lock_wait: LOCK_WAIT,
     })
 }

@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::pg::Connector;
 use crate::pg::migrate::{self, MigrateError, Standing, Why};
 use crate::pg::script::{self, RELEASE};
+use crate::pg::{Connector, Schemas};
 
 const FAILED: u8 = 1;
 const FINDINGS: u8 = 3;
@@ -50,9 +50,12 @@ enum MigrateCommand {
         /// With --drop: the roles too, which are shared by all databases of the server
         #[arg(long, requires = "drop")]
         roles: bool,
-        /// Print for this schema instead of the configured one
+        /// Print for this schema of the application instead of the configured one
         #[arg(long, value_name = "NAME")]
         schema: Option<String>,
+        /// Print for this schema of the machinery instead of the configured one
+        #[arg(long, value_name = "NAME")]
+        internal_schema: Option<String>,
     },
 }
 
@@ -61,8 +64,8 @@ enum MigrateCommand {
 pub struct MigrateSettings {
     /// `database.url`. `sql` does without.
     pub url: Option<SecretString>,
-    /// `database.schema`.
-    pub schema: String,
+    /// `database.schema` and `database.internal_schema`.
+    pub schemas: Schemas,
     /// How long to wait for another run.
     pub lock_wait: Duration,
 }
@@ -91,10 +94,11 @@ async fn dispatch(
     out: &mut (dyn Write + Send),
     err: &mut (dyn Write + Send),
 ) -> io::Result<u8> {
-    let schema = settings.schema.as_str();
-    if let MigrateCommand::Sql { from, drop, roles, schema: other } = &args.command {
-        let schema = other.as_deref().unwrap_or(schema);
-        let text = if *drop { script::drop(schema, *roles) } else { script::install(schema, *from) };
+    let schemas = &settings.schemas;
+    if let MigrateCommand::Sql { from, drop, roles, schema, internal_schema } = &args.command {
+        let app = schema.as_deref().unwrap_or(&schemas.app);
+        let schemas = Schemas::new(app, internal_schema.as_deref().unwrap_or(&schemas.internal));
+        let text = if *drop { script::drop(&schemas, *roles) } else { script::install(&schemas, *from) };
         out.write_all(text.as_bytes())?;
         return Ok(0);
     }
@@ -106,16 +110,16 @@ async fn dispatch(
         }
     };
     let done = match &args.command {
-        MigrateCommand::Up => match Box::pin(migrate::up(&connector, schema, settings.lock_wait)).await {
-            Ok(report) => up(&report, schema, err).map(|()| 0),
+        MigrateCommand::Up => match Box::pin(migrate::up(&connector, schemas, settings.lock_wait)).await {
+            Ok(report) => up(&report, schemas, err).map(|()| 0),
             Err(error) => return failed(&error, err),
         },
-        MigrateCommand::Plan { json } => match Box::pin(migrate::plan(&connector, schema)).await {
-            Ok(standing) => plan(&standing, schema, *json, out).map(|()| 0),
+        MigrateCommand::Plan { json } => match Box::pin(migrate::plan(&connector, schemas)).await {
+            Ok(standing) => plan(&standing, schemas, *json, out).map(|()| 0),
             Err(error) => return failed(&error, err),
         },
-        MigrateCommand::Check { json } => match Box::pin(migrate::plan(&connector, schema)).await {
-            Ok(standing) => check(&standing, schema, *json, out),
+        MigrateCommand::Check { json } => match Box::pin(migrate::plan(&connector, schemas)).await {
+            Ok(standing) => check(&standing, schemas, *json, out),
             Err(error) => return failed(&error, err),
         },
         MigrateCommand::Sql { .. } => Ok(0),
@@ -139,23 +143,26 @@ fn failed(error: &MigrateError, err: &mut (dyn Write + Send)) -> io::Result<u8> 
     Ok(if matches!(error, MigrateError::Unreachable(_)) { UNREACHABLE } else { FAILED })
 }
 
-fn up(report: &migrate::Report, schema: &str, err: &mut (dyn Write + Send)) -> io::Result<()> {
+fn up(report: &migrate::Report, schemas: &Schemas, err: &mut (dyn Write + Send)) -> io::Result<()> {
     for step in &report.steps {
         let verb = if step.why == Why::Removed { "removed" } else { "applied" };
         writeln!(err, "{verb} sql/{}", step.name)?;
     }
-    for sentence in migrate::describe(&report.standing, schema) {
+    for sentence in
+        migrate::lost(&report.steps, schemas).into_iter().chain(migrate::describe(&report.standing, schemas))
+    {
         writeln!(err, "{sentence}")?;
     }
     match report.steps.len() {
-        0 => writeln!(err, "nothing to do in the schema {schema}"),
-        n => writeln!(err, "the schema {schema} is up to date: {n} files in {} ms", report.took.as_millis()),
+        0 => writeln!(err, "nothing to do in the schema {schemas}"),
+        n => writeln!(err, "the schema {schemas} is up to date: {n} files in {} ms", report.took.as_millis()),
     }
 }
 
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'a str,
+    internal_schema: &'a str,
     release: &'a str,
     /// Whether a relay of this release can work with the schema.
     fit: bool,
@@ -171,15 +178,16 @@ struct Line<'a> {
     why: &'static str,
 }
 
-fn document<'a>(standing: &Standing, schema: &'a str) -> Document<'a> {
-    Document { schema, release: RELEASE, fit: migrate::fits(standing), steps: None, findings: None }
+fn document<'a>(standing: &Standing, schemas: &'a Schemas) -> Document<'a> {
+    let Schemas { app: schema, internal: internal_schema } = schemas;
+    Document { schema, internal_schema, release: RELEASE, fit: migrate::fits(standing), steps: None, findings: None }
 }
 
-fn plan(standing: &Standing, schema: &str, json: bool, out: &mut (dyn Write + Send)) -> io::Result<()> {
+fn plan(standing: &Standing, schemas: &Schemas, json: bool, out: &mut (dyn Write + Send)) -> io::Result<()> {
     let steps = if let Standing::Behind(steps) = standing { steps.as_slice() } else { &[] };
     if json {
         let lines = steps.iter().map(|s| Line { name: &s.name, why: word(&s.why) }).collect();
-        return print(&Document { steps: Some(lines), ..document(standing, schema) }, out);
+        return print(&Document { steps: Some(lines), ..document(standing, schemas) }, out);
     }
     for step in steps {
         writeln!(out, "{:8} sql/{}", word(&step.why), step.name)?;
@@ -187,8 +195,12 @@ fn plan(standing: &Standing, schema: &str, json: bool, out: &mut (dyn Write + Se
     if !steps.is_empty() {
         return Ok(());
     }
-    let talk = migrate::describe(standing, schema);
-    writeln!(out, "{}", if talk.is_empty() { format!("nothing to do in the schema {schema}") } else { talk.join("\n") })
+    let talk = migrate::describe(standing, schemas);
+    writeln!(
+        out,
+        "{}",
+        if talk.is_empty() { format!("nothing to do in the schema {schemas}") } else { talk.join("\n") }
+    )
 }
 
 fn word(why: &Why) -> &'static str {
@@ -201,18 +213,18 @@ fn word(why: &Why) -> &'static str {
     }
 }
 
-fn check(standing: &Standing, schema: &str, json: bool, out: &mut (dyn Write + Send)) -> io::Result<u8> {
-    let findings = migrate::describe(standing, schema);
+fn check(standing: &Standing, schemas: &Schemas, json: bool, out: &mut (dyn Write + Send)) -> io::Result<u8> {
+    let findings = migrate::describe(standing, schemas);
     let code = if migrate::fits(standing) { 0 } else { FINDINGS };
     if json {
-        print(&Document { findings: Some(findings), ..document(standing, schema) }, out)?;
+        print(&Document { findings: Some(findings), ..document(standing, schemas) }, out)?;
         return Ok(code);
     }
     for finding in &findings {
         writeln!(out, "{finding}")?;
     }
     if findings.is_empty() {
-        writeln!(out, "the schema {schema} is what outboxd {RELEASE} expects")?;
+        writeln!(out, "the schema {schemas} is what outboxd {RELEASE} expects")?;
     }
     Ok(code)
 }

@@ -94,7 +94,7 @@ async fn serve(args: &RunArgs, sources: Sources, config: Config, logs: Logs) -> 
         tokio::spawn(rotation::renew(config_seen.clone(), database.connector().clone(), listen.clone()));
         let parts = Parts {
             config: config_seen,
-            outbox: Outbox::new(database, &config.database.schema),
+            outbox: Outbox::new(database, &connect::schemas(&config)),
             listen: Some(listen),
             metrics,
             health,
@@ -152,11 +152,14 @@ async fn prepare(
 }
 
 async fn schema(args: &RunArgs, config: &Config, database: &Database) -> Result<(), Fault> {
-    let schema = config.database.schema.as_str();
+    let schemas = connect::schemas(config);
     if args.migrate {
-        migrate::up(database.connector(), schema, connect::LOCK_WAIT).await.map_err(Fault::from)?;
+        let report = migrate::up(database.connector(), &schemas, connect::LOCK_WAIT).await.map_err(Fault::from)?;
+        if let Some(lost) = migrate::lost(&report.steps, &schemas) {
+            tracing::warn!(event = "log.lost", reason = lost, "the log was dropped, and is made again");
+        }
     }
-    migrate::check(database.connector(), schema).await
+    migrate::check(database.connector(), &schemas).await
 }
 
 /// Turns signals into what they ask for. Fails only if the process may not handle signals at all.

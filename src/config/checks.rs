@@ -102,7 +102,12 @@ impl Checker<'_> {
 
     fn database(&mut self) {
         let database = &self.config.database;
-        self.text(&["database", "schema"], &database.schema, 63);
+        for (key, name) in [("schema", &database.schema), ("internal_schema", &database.internal_schema)] {
+            self.text(&["database", key], name, 63);
+            if name.contains('$') {
+                self.fail(&[&["database", key]], "a dollar sign is not allowed here: take another name".to_owned());
+            }
+        }
         self.text(&["database", "application_name"], &database.application_name, 63);
         self.at_least(&["database", "connect_timeout"], database.connect_timeout, Period::from_millis(10));
         self.at_least(&["database", "statement_timeout"], database.statement_timeout, Period::from_millis(100));

@@ -32,8 +32,10 @@ pub struct DatabaseSettings {
     #[schemars(extend("examples" = ["/run/secrets/listen_url"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_url_file: Option<PathBuf>,
-    /// The schema that the tables and functions of the outbox are in.
+    /// The application's schema: the table `outbox`, the view `outbox_rows` and the functions that applications call are in it.
     pub schema: String,
+    /// The schema of everything else that outboxd keeps. Nobody but its owner may create in it. Another one for each outbox of a database.
+    pub internal_schema: String,
     /// Connections that the relay opens for its work, LISTEN not counted.
     #[schemars(range(min = 2, max = 100))]
     pub pool_size: usize,
@@ -55,6 +57,7 @@ impl Default for DatabaseSettings {
             listen_url: None,
             listen_url_file: None,
             schema: "public".to_owned(),
+            internal_schema: "outboxd".to_owned(),
             pool_size: 4,
             connect_timeout: Period::from_secs(5),
             statement_timeout: Period::from_secs(10),

@@ -40,6 +40,8 @@ pub struct ServerFacts {
     pub tables: Vec<String>,
     /// How full the notification queue is, 0 to 1.
     pub notify_usage: f64,
+    /// Who could create in the schema of the machinery beside its owner, and so take over what runs as that owner.
+    pub creators: Vec<String>,
 }
 
 /// The answer about one queue.

@@ -2,7 +2,20 @@
 
 use std::cmp::Ordering;
 
-use super::schema::{File, GRANTS, Kind};
+use super::names::Schemas;
+use super::schema::{File, GRANTS, Kind, log_of};
+
+/// The log, as an object of a migration.
+pub(super) const LOG: &str = "table app.outbox";
+
+/// What a database has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct There {
+    /// The rows of the bookkeeping table; none in a database that has nothing yet.
+    pub(super) applied: Vec<Applied>,
+    /// Whether it has the log.
+    pub(super) log: bool,
+}
 
 /// One row of the bookkeeping table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +72,12 @@ pub enum Standing {
     Foreign(Vec<String>),
 }
 
-/// Compares. `rows` is empty for a database that has nothing yet.
-pub(super) fn compare(files: &[File], rows: &[Applied], release: &str) -> Standing {
+/// Compares.
+pub(super) fn compare(files: &[File], schemas: &Schemas, there: &There, release: &str) -> Standing {
+    let rows = &there.applied;
     let row = |name: &str| rows.iter().find(|r| r.name == name);
-    let edited = |f: &&File| f.kind == Kind::Versioned && row(f.name).is_some_and(|r| r.checksum != f.checksum());
+    let edited =
+        |f: &&File| f.kind == Kind::Versioned && row(f.name).is_some_and(|r| r.checksum != f.checksum(schemas));
     let edited: Vec<String> = files.iter().filter(edited).map(|f| f.name.to_owned()).collect();
     if !edited.is_empty() {
         return Standing::Edited(edited);
@@ -78,18 +93,27 @@ pub(super) fn compare(files: &[File], rows: &[Applied], release: &str) -> Standi
     if !foreign.is_empty() {
         return Standing::Foreign(foreign);
     }
-    let mut steps = steps(files, &row);
+    let mut steps = steps(files, schemas, there, &row);
     steps.extend(unknown.iter().map(|r| Step { name: r.name.clone(), why: Why::Removed }));
     if steps.is_empty() { Standing::Current } else { Standing::Behind(steps) }
 }
 
-fn steps<'a>(files: &[File], row: &impl Fn(&str) -> Option<&'a Applied>) -> Vec<Step> {
-    let versioned_pending = files.iter().any(|f| f.kind == Kind::Versioned && row(f.name).is_none());
+fn steps<'a>(
+    files: &[File],
+    schemas: &Schemas,
+    there: &There,
+    row: &impl Fn(&str) -> Option<&'a Applied>,
+) -> Vec<Step> {
+    // With the log, its triggers, its view and the functions that answer with its rows have gone.
+    let versioned_pending = files.iter().any(|f| f.kind == Kind::Versioned && (row(f.name).is_none() || !there.log));
     let mut steps: Vec<Step> = Vec::new();
     for file in files {
         let why = match row(file.name) {
             None => Some(Why::New),
-            Some(r) if r.checksum != file.checksum() => Some(Why::Changed),
+            Some(_) if file.kind == Kind::Versioned && !there.log && log_of(file.text).is_some() => {
+                Some(Why::Gone(vec![LOG.to_owned()]))
+            }
+            Some(r) if r.checksum != file.checksum(schemas) => Some(Why::Changed),
             Some(r) if !r.gone.is_empty() => Some(Why::Gone(r.gone.clone())),
             Some(_) if file.kind == Kind::Repeatable && versioned_pending => Some(Why::Again),
             Some(_) if file.name == GRANTS && !steps.is_empty() => Some(Why::Again),
@@ -121,7 +145,7 @@ fn series(release: &str) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Applied, Standing, Step, Why, compare};
+    use super::{Applied, Schemas, Standing, Step, There, Why};
     use crate::pg::schema::{File, GRANTS, Kind};
 
     const ONE: File = File { name: "migrations/0001_a.sql", kind: Kind::Versioned, text: "a" };
@@ -129,9 +153,17 @@ mod tests {
     const RIGHTS: File = File { name: GRANTS, kind: Kind::Repeatable, text: "g" };
     const ALL: [File; 3] = [ONE, FUN, RIGHTS];
 
+    fn here() -> Schemas {
+        Schemas::new("app", "internal")
+    }
+
+    fn compare(files: &[File], rows: &[Applied], release: &str) -> Standing {
+        super::compare(files, &here(), &There { applied: rows.to_vec(), log: true }, release)
+    }
+
     fn applied(file: &File, release: &str) -> Applied {
         let (name, kind) = (file.name.to_owned(), file.kind.as_str().to_owned());
-        Applied { name, kind, checksum: file.checksum(), release: release.to_owned(), gone: vec![] }
+        Applied { name, kind, checksum: file.checksum(&here()), release: release.to_owned(), gone: vec![] }
     }
 
     fn all(release: &str) -> Vec<Applied> {
@@ -173,6 +205,25 @@ mod tests {
         assert_eq!(compare(&ALL, &rows, "1.0.0"), Standing::Behind(steps));
         let steps = vec![step(&FUN, Why::Removed)];
         assert_eq!(compare(&[ONE, RIGHTS], &all("1.0.0"), "1.0.0"), Standing::Behind(steps));
+    }
+
+    #[test]
+    fn a_log_that_was_dropped_is_made_again_and_all_that_hangs_on_it() {
+        const LOG: File = File { text: "a\n-- log {\nl\n-- } log\nb", ..ONE };
+        let rows = [applied(&LOG, "1.0.0"), applied(&FUN, "1.0.0"), applied(&RIGHTS, "1.0.0")];
+        let there = There { applied: rows.to_vec(), log: false };
+        let gone = Why::Gone(vec!["table app.outbox".into()]);
+        let steps = vec![step(&LOG, gone), step(&FUN, Why::Again), step(&RIGHTS, Why::Again)];
+        let found = super::compare(&[LOG, FUN, RIGHTS], &here(), &there, "1.0.0");
+        assert_eq!(found, Standing::Behind(steps));
+    }
+
+    #[test]
+    fn a_schema_that_was_renamed_has_its_functions_applied_again_and_no_migration() {
+        let there = There { applied: all("1.0.0"), log: true };
+        let steps = vec![step(&FUN, Why::Changed), step(&RIGHTS, Why::Changed)];
+        let renamed = Schemas::new("renamed", "internal");
+        assert_eq!(super::compare(&ALL, &renamed, &there, "1.0.0"), Standing::Behind(steps));
     }
 
     #[test]

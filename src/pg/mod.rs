@@ -4,10 +4,12 @@
 //! the SQL that a database needs and [`migrate`] brings it there. What goes wrong leaves as a [`PgFault`].
 
 mod answers;
+mod apply;
 mod carry;
 mod compare;
 pub mod connect;
 mod dead;
+mod describe;
 mod dsn;
 pub mod error;
 mod lex;
@@ -15,6 +17,7 @@ pub mod listen;
 mod losses;
 mod messages;
 pub mod migrate;
+mod names;
 mod outbox;
 pub mod pool;
 pub mod schema;
@@ -32,6 +35,7 @@ pub use error::PgFault;
 pub use listen::{Delivery, Event, Listener};
 pub use losses::{Boundary, Certified, Incident, IncidentFilter, Receipted, Recovered, Replay, ReplayRequest};
 pub use messages::{BatchRows, Header};
+pub use names::Schemas;
 pub use outbox::{Outbox, Session as WorkSession};
 pub use pool::{Answered, Database, PoolSettings};
 pub use session::{Param, Session};

@@ -15,7 +15,7 @@ use super::answers::{
     Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
 };
 use super::messages::{BatchRows, Header};
-use super::{Database, Listener, Param, sql};
+use super::{Database, Listener, Param, Schemas, sql};
 use crate::fault::Fault;
 
 /// The outbox of one schema of one database.
@@ -40,9 +40,9 @@ fn instant(now: Instant, ms: i64) -> Option<Instant> {
 }
 
 impl Outbox {
-    /// The outbox in `schema`.
-    pub fn new(database: Database, schema: &str) -> Self {
-        Self { database, sql: std::sync::Arc::new(sql::Queries::new(schema)) }
+    /// The outbox in these schemas.
+    pub fn new(database: Database, schemas: &Schemas) -> Self {
+        Self { database, sql: std::sync::Arc::new(sql::Queries::new(schemas)) }
     }
 
     /// What there is to do.
@@ -226,8 +226,9 @@ impl Outbox {
     }
 
     /// What a relay depends on, as the server and the user are. Needs no outbox.
-    pub async fn doctor(&self, schema: &str) -> Result<ServerFacts, Fault> {
-        let rows = self.database.statement("doctor", &self.sql.doctor, &[(&schema, Type::TEXT)]).await?;
+    pub async fn doctor(&self, schemas: &Schemas) -> Result<ServerFacts, Fault> {
+        let params: [Param<'_>; 2] = [(&schemas.app, Type::TEXT), (&schemas.internal, Type::TEXT)];
+        let rows = self.database.statement("doctor", &self.sql.doctor, &params).await?;
         let row = one(&rows, "doctor")?;
         Ok(ServerFacts {
             user: row.get(0),
@@ -238,6 +239,7 @@ impl Outbox {
             functions: row.get(5),
             tables: row.get(6),
             notify_usage: row.get(7),
+            creators: row.get(8),
         })
     }
 

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use super::lex;
+use super::names::Schemas;
 
 mod files {
     include!(concat!(env!("OUT_DIR"), "/sql_files.rs"));
@@ -39,7 +40,7 @@ pub struct File {
     pub name: &'static str,
     /// How it is applied.
     pub kind: Kind,
-    /// Its SQL; names in it are unqualified.
+    /// Its SQL: names in the machinery's schema are unqualified, `/*app.*/` stands before those in the application's.
     pub text: &'static str,
 }
 
@@ -65,9 +66,14 @@ pub fn number(name: &str) -> u32 {
 }
 
 impl File {
-    /// SHA-256 of the text in hexadecimal. Line ends do not count, for checkouts that rewrite them.
-    pub fn checksum(&self) -> String {
-        let digest = Sha256::digest(self.text.replace("\r\n", "\n"));
+    /// SHA-256 of the text in hexadecimal. Line ends do not count, for checkouts that rewrite them. Of a repeatable file the names
+    /// of the schemas count: where one was renamed, the file is applied again.
+    pub fn checksum(&self, schemas: &Schemas) -> String {
+        let mut digest = Sha256::new().chain_update(self.text.replace("\r\n", "\n"));
+        if self.kind == Kind::Repeatable {
+            digest = digest.chain_update(format!("\n{schemas:?}"));
+        }
+        let digest = digest.finalize();
         digest.iter().fold(String::new(), |mut hex, byte| {
             // Writing to a string cannot fail.
             let _ = write!(hex, "{byte:02x}");
@@ -75,15 +81,24 @@ impl File {
         })
     }
 
-    /// What a repeatable file makes, as `DROP` would name it: `function outbox_status(uuid)`, `view outbox_rows`.
+    /// What a repeatable file makes, as `DROP` would name it; `app.` stands for the application's schema:
+    /// `function app.outbox_status(uuid)`, `view app.outbox_rows`, `function outbox_plan_ids(..)`.
     ///
     /// Relies on the house's style: every argument has a name, every type is a built-in one.
     pub fn objects(&self) -> Vec<String> {
         match self.kind {
             Kind::Versioned => Vec::new(),
-            Kind::Repeatable => lex::statements(self.text).iter().filter_map(|s| object(&s.bare)).collect(),
+            Kind::Repeatable => {
+                lex::statements(&self.text.replace("/*app.*/", "app.")).iter().filter_map(|s| object(&s.bare)).collect()
+            }
         }
     }
+}
+
+/// The part of a versioned file that makes the log: for a database whose log was dropped with its schema.
+pub(super) fn log_of(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("-- log {")?;
+    rest.split_once('\n')?.1.split_once("-- } log").map(|(log, _)| log)
 }
 
 /// The object that a statement creates; `bare` is the statement without comments, blanks squeezed.
@@ -155,7 +170,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{File, Kind, files, number, object};
+    use super::{File, Kind, Schemas, files, number, object};
 
     fn on_disk(folder: &str) -> BTreeSet<String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
@@ -185,8 +200,9 @@ mod tests {
     #[test]
     fn line_ends_do_not_change_a_checksum() {
         let file = |text| File { name: "x", kind: Kind::Versioned, text };
-        assert_eq!(file("a\r\nb").checksum(), file("a\nb").checksum());
-        assert_ne!(file("a").checksum(), file("b").checksum());
+        let here = Schemas::new("a", "b");
+        assert_eq!(file("a\r\nb").checksum(&here), file("a\nb").checksum(&here));
+        assert_ne!(file("a").checksum(&here), file("b").checksum(&here));
     }
 
     #[test]

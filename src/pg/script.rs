@@ -1,49 +1,45 @@
 //! Plain SQL for other migration tools, and the pieces of it that the runner uses itself.
 
+pub use super::names::identifier;
+
+use super::names::{Schemas, literal};
 use super::schema::{File, GRANTS, Kind, files, number};
 
 /// The release that this program writes into the bookkeeping table.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
-
-/// An identifier, quoted.
-pub fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A string literal that means the same whatever the session's settings are.
-pub fn literal(text: &str) -> String {
-    let quoted = format!("'{}'", text.replace('\'', "''"));
-    if text.contains('\\') { format!("E{}", quoted.replace('\\', "\\\\")) } else { quoted }
-}
 
 fn array<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> String {
     let items: Vec<String> = items.into_iter().map(|i| literal(i.as_ref())).collect();
     format!("array[{}]::text[]", items.join(", "))
 }
 
-/// Makes the schema if it is missing.
-pub(super) fn create_schema(schema: &str) -> String {
-    include_str!("../../sql/migrate/schema.sql")
-        .replace("/*schema_literal*/", &literal(schema))
-        .replace("/*schema*/", &identifier(schema))
+/// Makes the schemas if they are missing.
+pub(super) fn create_schemas(schemas: &Schemas) -> String {
+    let create = |schema: &str| {
+        include_str!("../../sql/migrate/schema.sql")
+            .replace("/*schema_literal*/", &literal(schema))
+            .replace("/*schema*/", &identifier(schema))
+    };
+    format!("{}\n{}", create(&schemas.internal), create(&schemas.app))
 }
 
 /// Makes the bookkeeping table if it is missing.
 pub(super) const BOOKKEEPING: &str = include_str!("../../sql/migrate/bookkeeping.sql");
 
 /// Notes that a file was applied.
-pub(super) fn record(file: &File) -> String {
+pub(super) fn record(file: &File, schemas: &Schemas) -> String {
     include_str!("../../sql/migrate/record.sql")
         .replace("/*name*/", &literal(file.name))
         .replace("/*kind*/", &literal(file.kind.as_str()))
-        .replace("/*checksum*/", &literal(&file.checksum()))
+        .replace("/*checksum*/", &literal(&file.checksum(schemas)))
         .replace("/*objects*/", &array(file.objects()))
         .replace("/*release*/", &literal(RELEASE))
 }
 
 /// Drops what earlier releases made and this one does not.
-pub(super) fn forget(all: &[File]) -> String {
-    include_str!("../../sql/migrate/forget.sql")
+pub(super) fn forget(all: &[File], schemas: &Schemas) -> String {
+    schemas
+        .fill(include_str!("../../sql/migrate/forget.sql"))
         .replace("/*objects*/", &array(all.iter().flat_map(File::objects)))
         .replace("/*names*/", &array(all.iter().map(|f| f.name)))
 }
@@ -51,49 +47,56 @@ pub(super) fn forget(all: &[File]) -> String {
 /// One script that does what `outboxd migrate up` does, bookkeeping included.
 ///
 /// `from` leaves out the versioned migrations up to that number: for a database that has them already.
-pub fn install(schema: &str, from: u32) -> String {
+pub fn install(schemas: &Schemas, from: u32) -> String {
     let all = files();
     let mut parts = vec![
         format!(
-            "-- outboxd {RELEASE}: {} the schema {}.",
+            "-- outboxd {RELEASE}: {} the outbox of the schema {}, with its machinery in {}.",
             if from == 0 { "makes" } else { "updates" },
-            schema.escape_debug()
+            schemas.app.escape_debug(),
+            schemas.internal.escape_debug()
         ),
         include_str!("../../sql/migrate/script_head.sql").to_owned(),
-        create_schema(schema),
-        path(schema),
+        create_schemas(schemas),
+        path(schemas),
         BOOKKEEPING.to_owned(),
     ];
     let wanted = |f: &&File| f.kind == Kind::Repeatable || number(f.name) > from;
     let chosen: Vec<&File> = all.iter().filter(wanted).collect();
     let (grants, rest): (Vec<&File>, Vec<&File>) = chosen.into_iter().partition(|f| f.name == GRANTS);
-    parts.extend(rest.iter().map(|f| piece(f)));
-    parts.push(forget(&all));
-    parts.extend(grants.iter().map(|f| piece(f)));
-    parts.extend(rest.iter().chain(&grants).map(|f| record(f)));
+    parts.extend(rest.iter().map(|f| piece(f, schemas)));
+    parts.push(forget(&all, schemas));
+    parts.extend(grants.iter().map(|f| piece(f, schemas)));
+    parts.extend(rest.iter().chain(&grants).map(|f| record(f, schemas)));
     parts.push(include_str!("../../sql/migrate/script_tail.sql").to_owned());
     parts.join("\n")
 }
 
-/// One script that drops what outboxd made in a schema and nothing else; with `roles`, its roles too.
-pub fn drop(schema: &str, roles: bool) -> String {
+/// One script that drops what outboxd made in its schemas and nothing else; with `roles`, its roles too.
+pub fn drop(schemas: &Schemas, roles: bool) -> String {
     let objects: Vec<String> = files().iter().flat_map(File::objects).collect();
     let drops = |kind: &str| {
         let of_kind = objects.iter().filter_map(|o| o.strip_prefix(kind));
-        of_kind.map(|o| format!("drop {kind}if exists {o};")).collect::<Vec<_>>().join("\n")
+        let placed = of_kind.map(|o| format!("drop {kind}if exists {};", o.replacen("app.", "/*app.*/", 1)));
+        schemas.fill(&placed.collect::<Vec<_>>().join("\n"))
     };
     let mut parts = vec![
-        format!("-- outboxd {RELEASE}: drops everything that it made in the schema {}.", schema.escape_debug()),
+        format!(
+            "-- outboxd {RELEASE}: drops everything that it made in the schemas {} and {}.",
+            schemas.app.escape_debug(),
+            schemas.internal.escape_debug()
+        ),
         "-- Tasks that were not published are lost. Stop the relays first.".to_owned(),
         include_str!("../../sql/migrate/script_head.sql").to_owned(),
-        path(schema),
+        path(schemas),
         drops("view "),
         // Triggers need their functions, and functions the row types of tables.
         drops("trigger "),
         drops("procedure "),
         drops("function "),
-        include_str!("../../sql/migrate/drop_tables.sql").to_owned(),
-        include_str!("../../sql/migrate/drop_rights.sql").replace("/*schema_literal*/", &literal(schema)),
+        schemas.fill(include_str!("../../sql/migrate/drop_tables.sql")),
+        drop_rights(&schemas.app),
+        drop_rights(&schemas.internal),
     ];
     if roles {
         parts.push(include_str!("../../sql/migrate/drop_roles.sql").to_owned());
@@ -102,30 +105,31 @@ pub fn drop(schema: &str, roles: bool) -> String {
     parts.join("\n")
 }
 
-fn path(schema: &str) -> String {
-    include_str!("../../sql/migrate/script_path.sql").replace("/*schema*/", &identifier(schema))
+fn drop_rights(schema: &str) -> String {
+    include_str!("../../sql/migrate/drop_rights.sql").replace("/*schema_literal*/", &literal(schema))
+}
+
+fn path(schemas: &Schemas) -> String {
+    include_str!("../../sql/migrate/script_path.sql").replace("/*schema*/", &identifier(&schemas.internal))
 }
 
 /// A file's text, sure to end its last statement.
-fn piece(file: &File) -> String {
+fn piece(file: &File, schemas: &Schemas) -> String {
     let end = if file.text.trim_end().ends_with(';') { "" } else { ";\n" };
-    format!("-- sql/{}\n{}{end}", file.name, file.text)
+    format!("-- sql/{}\n{}{end}", file.name, schemas.fill(file.text))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{drop, identifier, install, literal};
+    use super::{Schemas, drop, install};
 
-    #[test]
-    fn names_and_strings_are_quoted() {
-        assert_eq!(identifier("My \"Schema\""), "\"My \"\"Schema\"\"\"");
-        assert_eq!(literal("it's"), "'it''s'");
-        assert_eq!(literal("a\\b"), "E'a\\\\b'");
+    fn x() -> Schemas {
+        Schemas::new("x", "y")
     }
 
     #[test]
     fn scripts_hold_no_meta_commands_and_no_transaction_of_their_own() {
-        for script in [install("x", 0), drop("x", true)] {
+        for script in [install(&x(), 0), drop(&x(), true)] {
             let statements = crate::pg::lex::statements(&script);
             let words = statements.iter().map(|s| s.bare.split(' ').next().unwrap_or("").to_ascii_lowercase());
             for word in words {
@@ -139,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_update_leaves_out_the_migrations_that_are_there() {
-        assert!(install("x", 0).contains("create table outbox ("));
-        assert!(!install("x", 1).contains("create table outbox ("));
+        assert!(install(&x(), 0).contains("create table \"x\".outbox ("));
+        assert!(!install(&x(), 1).contains("create table \"x\".outbox ("));
     }
 }

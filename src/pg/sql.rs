@@ -1,9 +1,6 @@
-//! The relay's statements, from `sql/queries`, with the schema filled in.
+//! The relay's statements, from `sql/queries`, with the schemas filled in.
 
-/// An identifier, quoted.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+use super::names::Schemas;
 
 macro_rules! queries {
     ($($name:ident = $file:literal),* $(,)?) => {
@@ -13,11 +10,9 @@ macro_rules! queries {
         }
 
         impl Queries {
-            /// For the outbox in `schema`.
-            pub(super) fn new(schema: &str) -> Self {
-                let prefix = format!("{}.", quote(schema));
-                let fill = |text: &str| text.replace("/*schema.*/", &prefix);
-                Self { $($name: fill(include_str!(concat!("../../sql/queries/", $file, ".sql"))),)* }
+            /// For the outbox in these schemas.
+            pub(super) fn new(schemas: &Schemas) -> Self {
+                Self { $($name: schemas.fill(include_str!(concat!("../../sql/queries/", $file, ".sql"))),)* }
             }
         }
     };
@@ -74,8 +69,9 @@ mod tests {
 
     #[test]
     fn every_statement_names_the_schema_that_was_asked_for() {
-        let queries = Queries::new("My \"Schema\"");
+        let queries = Queries::new(&Schemas::new("shop", "My \"Schema\""));
         assert!(queries.plan.contains("from \"My \"\"Schema\"\"\".outbox_plan("));
+        assert!(queries.ack.contains("\"shop\".outbox_ack_many("));
         assert!(!queries.plan.contains("/*schema"));
     }
 }

@@ -49,18 +49,35 @@ impl Database {
         self.postgres.url(&self.name)
     }
 
-    /// Runs SQL through `psql`.
+    /// Runs SQL through `psql`, with both schemas of the outbox in search_path.
     pub fn sql(&self, sql: &str) -> String {
-        self.postgres.sql(&self.name, sql).unwrap()
+        self.try_sql(sql).unwrap()
     }
 
-    /// A connection of one's own, closed when the client is dropped.
-    pub async fn connect(&self) -> tokio_postgres::Client {
-        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.unwrap();
-        // It ends with its client; an error shows in the client's next call.
-        tokio::spawn(connection);
-        client
+    /// [`Database::sql`], which may fail.
+    pub fn try_sql(&self, sql: &str) -> outboxd::sandbox::Result<String> {
+        self.postgres.sql(&format!("{}?{BOTH}", self.name), sql)
     }
+
+    /// A connection of one's own with both schemas of the outbox in search_path, closed when the client is dropped.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        session(&format!("{}?{BOTH}", self.url())).await
+    }
+
+    /// A connection as an application has it: search_path is the server's default.
+    pub async fn connect_plainly(&self) -> tokio_postgres::Client {
+        session(&self.url()).await
+    }
+}
+
+/// What lets tests name everything of the outbox without its schema.
+const BOTH: &str = "options=-csearch_path%3Dpublic%2Coutboxd";
+
+async fn session(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    // It ends with its client; an error shows in the client's next call.
+    tokio::spawn(connection);
+    client
 }
 
 impl Drop for Database {

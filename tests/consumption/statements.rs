@@ -200,11 +200,15 @@ fn a_worker_may_fail_tasks_and_read_none_of_the_tables() {
     let database = Database::migrated();
     let unknown = "set role outbox_worker; select outbox_fail(gen_random_uuid(), 'E', 'x')";
     assert_eq!(ask(&database, unknown), "f");
-    for sql in ["select * from outbox_dead", "select * from outbox_receipt", "select outbox_schedule('q', '{}', 1)"] {
-        let denied = database.postgres.sql(&database.name, &format!("set role outbox_worker; {sql}"));
+    for sql in [
+        "select * from outboxd.outbox_dead",
+        "select * from outboxd.outbox_receipt",
+        "select outboxd.outbox_schedule('q', '{}', 1)",
+    ] {
+        let denied = database.try_sql(&format!("set role outbox_worker; {sql}"));
         assert!(denied.unwrap_err().to_string().contains("permission denied"), "{sql}");
     }
-    let wrong = database.postgres.sql(&database.name, "select outbox_fail(gen_random_uuid(), '', 'x')");
+    let wrong = database.try_sql("select outbox_fail(gen_random_uuid(), '', 'x')");
     assert!(wrong.unwrap_err().to_string().contains("error class of 1 to 200 bytes"));
 }
 

@@ -3,7 +3,7 @@
 use clap::Parser;
 use outboxd::cli::migrate::{MigrateArgs, MigrateSettings, run};
 
-use super::WAIT;
+use super::{WAIT, at};
 use crate::common::Database;
 
 #[derive(Parser)]
@@ -14,7 +14,7 @@ struct Program {
 
 async fn call(url: &str, line: &str) -> (u8, String, String) {
     let program = Program::try_parse_from(["migrate"].into_iter().chain(line.split(' '))).unwrap();
-    let settings = MigrateSettings { url: Some(url.into()), schema: "public".into(), lock_wait: WAIT };
+    let settings = MigrateSettings { url: Some(url.into()), schemas: at("public"), lock_wait: WAIT };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = run(&program.args, &settings, &mut out, &mut err).await;
     (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
@@ -53,9 +53,9 @@ async fn an_unreachable_server_is_69_and_a_wrong_url_78() {
 
 #[tokio::test]
 async fn sql_needs_no_server() {
-    let (code, out, _) = call("postgres://127.0.0.1:1/db", "sql --schema other").await;
+    let (code, out, _) = call("postgres://127.0.0.1:1/db", "sql --schema other --internal-schema hidden").await;
     assert_eq!(code, 0);
-    assert!(out.contains("create table outbox (") && out.contains("set search_path = \"other\", pg_temp"));
+    assert!(out.contains("create table \"other\".outbox (") && out.contains("set search_path = \"hidden\", pg_temp"));
     let (code, out, _) = call("postgres://127.0.0.1:1/db", "sql --drop --roles").await;
     assert_eq!(code, 0);
     assert!(out.contains("drop table if exists") && out.contains("drop role if exists"));

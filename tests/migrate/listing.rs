@@ -5,32 +5,50 @@ use std::fs;
 use std::path::Path;
 
 use outboxd::pg::schema::{File, files};
+use outboxd::pg::script::identifier;
 use outboxd::sandbox::Postgres;
 use tokio_postgres::NoTls;
 
-use super::{migrate, server};
+use super::{at, migrate, server};
 use crate::common::Database;
 
 const HEADER: &str = "-- What the migrations make, for reading; a test holds it equal. Bodies are in sql/functions and sql/views.\n\
                       -- Written by: UPDATE=1 cargo test --test suite schema_sql\n";
 
-/// What a schema holds, independent of its name.
+/// What the schemas of an outbox hold, independent of their names.
 pub(super) async fn listing(server: &Postgres, schema: &str) -> String {
-    let (client, connection) = tokio_postgres::connect(&server.url("postgres"), NoTls).await.unwrap();
+    of(&server.url("postgres"), schema).await
+}
+
+/// [`listing`] of any database.
+pub(super) async fn of(url: &str, schema: &str) -> String {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     let driver = tokio::spawn(connection);
-    let path = outboxd::pg::script::identifier(schema);
+    let schemas = at(schema);
+    let names = [(&schemas.internal, "INTERNAL"), (&schemas.app, "APP")];
+    let path = names.map(|(name, _)| identifier(name)).join(", ");
     client.batch_execute(&format!("set search_path = {path}, pg_temp")).await.unwrap();
-    let rows = client.query(include_str!("listing.sql"), &[&schema]).await.unwrap();
+    let mut lines = Vec::new();
+    for (title, name) in [("the application's schema", &schemas.app), ("the machinery's schema", &schemas.internal)] {
+        lines.push(format!("\n-- In {title}:"));
+        let rows = client.query(include_str!("listing.sql"), &[name]).await.unwrap();
+        lines.extend(rows.iter().map(|row| row.get(0)));
+    }
     driver.abort();
-    let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let mut text = lines.join("\n");
     // Only what is written with the schema in spite of search_path: indexes, triggers, search_path of functions.
-    let qualified =
-        if schema.chars().all(|c| c.is_ascii_lowercase()) { format!("{schema}.") } else { format!("{path}.") };
-    let text = lines
-        .join("\n")
-        .replace(&qualified, "")
-        .replace(&format!("search_path = {path}, pg_temp"), "search_path = SCHEMA, pg_temp");
-    text.replace(&format!("search_path = {schema}, pg_temp"), "search_path = SCHEMA, pg_temp")
+    for (name, placeholder) in names {
+        let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        let written = if plain { name.clone() } else { identifier(name) };
+        text = text.replace(&format!("{written}."), "");
+        for written in [name.clone(), identifier(name)] {
+            text = text.replace(
+                &format!("search_path = {written}, pg_temp"),
+                &format!("search_path = {placeholder}, pg_temp"),
+            );
+        }
+    }
+    text
 }
 
 #[tokio::test]
@@ -59,12 +77,16 @@ async fn schema_sql_is_what_the_migrations_make() {
 async fn the_signatures_read_from_the_files_are_those_in_the_database() {
     let server = Database::empty();
     migrate(&server.url(), "public").await.unwrap();
-    let there = "select coalesce(string_agg(oid::regprocedure::text, e'\\n'), '') from pg_proc where pronamespace = 'public'::regnamespace";
+    let there = "select string_agg(oid::regprocedure::text, e'\\n') from pg_proc
+                  where pronamespace in ('public'::regnamespace, 'outboxd'::regnamespace)";
     let there: BTreeSet<String> = server.sql(there).lines().map(str::to_owned).collect();
     let mut read = BTreeSet::new();
     for object in files().iter().flat_map(File::objects) {
         if let Some(signature) = object.strip_prefix("function ") {
-            let resolved = server.sql(&format!("select to_regprocedure('{signature}')"));
+            let place = signature
+                .strip_prefix("app.")
+                .map_or_else(|| format!("outboxd.{signature}"), |s| format!("public.{s}"));
+            let resolved = server.sql(&format!("select to_regprocedure('{place}')"));
             assert!(!resolved.is_empty(), "{signature} is not in the database");
             read.insert(resolved);
         }

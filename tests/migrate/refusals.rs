@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use outboxd::fault::Fault;
 use outboxd::pg::migrate::{Standing, check, fits, lock_key, plan, up};
 
-use super::{WAIT, connector, migrate, server};
+use super::{WAIT, at, connector, migrate, server};
 use crate::common::Database;
 
 #[tokio::test]
@@ -22,19 +22,19 @@ async fn an_applied_migration_that_was_edited_is_refused_by_name() {
 async fn a_relay_accepts_a_later_schema_of_its_series_and_no_other() {
     let server = Database::empty();
     let url = server.url();
-    let missing = check(&connector(&url), "public").await.unwrap_err();
+    let missing = check(&connector(&url), &at("public")).await.unwrap_err();
     assert!(matches!(&missing, Fault::Halt(r) if r.message.contains("outboxd migrate up")), "{missing}");
     migrate(&url, "public").await.unwrap();
-    check(&connector(&url), "public").await.unwrap();
+    check(&connector(&url), &at("public")).await.unwrap();
     let mut release = env!("CARGO_PKG_VERSION").split('.').map(|n| n.parse::<u32>().unwrap()).collect::<Vec<_>>();
     release[2] += 1;
     let later = release.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
     server
         .sql(&format!("update outbox_migration set release = '{later}', checksum = checksum where kind = 'versioned'"));
-    check(&connector(&url), "public").await.unwrap();
+    check(&connector(&url), &at("public")).await.unwrap();
     assert!(migrate(&url, "public").await.unwrap().steps.is_empty());
     server.sql("update outbox_migration set release = '99.0.0'");
-    let fault = check(&connector(&url), "public").await.unwrap_err();
+    let fault = check(&connector(&url), &at("public")).await.unwrap_err();
     assert!(fault.reason().message.contains("99.0.0"), "{fault}");
     migrate(&url, "public").await.unwrap_err();
 }
@@ -43,49 +43,73 @@ async fn a_relay_accepts_a_later_schema_of_its_series_and_no_other() {
 async fn a_user_without_rights_is_told_what_to_grant() {
     let server = server();
     server.sql("postgres", "create role app login").unwrap();
-    let message = migrate(&server.url_as("app", None, "postgres"), "outboxd").await.unwrap_err().to_string();
-    assert!(message.contains("grant create, usage on schema \"outboxd\" to \"app\""), "{message}");
+    let message = migrate(&server.url_as("app", None, "postgres"), "shop").await.unwrap_err().to_string();
+    assert!(message.contains("create schema \"shop_internal\" authorization \"app\""), "{message}");
+    assert!(message.contains("grant create, usage on schema \"shop\" to \"app\""), "{message}");
     server.sql("postgres", "create role first login; grant create on database postgres to first, app").unwrap();
-    migrate(&server.url_as("first", None, "postgres"), "outboxd").await.unwrap();
-    let stale = "update outboxd.outbox_migration set checksum = 'x' where kind = 'repeatable';
-                 grant usage, create on schema outboxd to app; grant select, insert, update on outboxd.outbox_migration to app";
+    migrate(&server.url_as("first", None, "postgres"), "shop").await.unwrap();
+    let stale = "update shop_internal.outbox_migration set checksum = 'x' where kind = 'repeatable';
+                 grant usage on schema shop_internal, shop to app;
+                 grant select, insert, update on shop_internal.outbox_migration to app";
     server.sql("postgres", stale).unwrap();
-    if !fits(&plan(&connector(&server.url("postgres")), "outboxd").await.unwrap()) {
-        let message = migrate(&server.url_as("app", None, "postgres"), "outboxd").await.unwrap_err().to_string();
-        assert!(message.contains("belongs to first"), "{message}");
+    assert!(!fits(&plan(&connector(&server.url("postgres")), &at("shop")).await.unwrap()));
+    let message = migrate(&server.url_as("app", None, "postgres"), "shop").await.unwrap_err().to_string();
+    assert!(message.contains("belongs to first"), "{message}");
+}
+
+#[tokio::test]
+async fn a_foreign_relation_of_our_name_is_named_and_left_alone() {
+    let mine = [
+        ("create table outbox (mine int)", "outbox"),
+        ("create table outbox (mine int) partition by list (mine)", "outbox"),
+        ("create view outbox as select 1 as mine", "outbox"),
+        ("create view outbox_rows as select 1 as mine", "outbox_rows"),
+    ];
+    for (sql, name) in mine {
+        let server = Database::empty();
+        server.sql(sql);
+        let message = migrate(&server.url(), "public").await.unwrap_err().to_string();
+        assert!(
+            message.starts_with(&format!("the relation public.{name} exists and was not made by outboxd")),
+            "{message}"
+        );
+        assert!(message.contains("set database.schema"), "{message}");
+        let left = "select string_agg(relname, ',') from pg_class where relname like 'outbox%'";
+        assert_eq!(server.sql(left), name);
+        migrate(&server.url(), "elsewhere").await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_foreign_table_of_our_name_is_left_alone_and_the_error_names_file_and_line() {
+async fn an_error_in_a_file_names_file_and_line() {
     let server = Database::empty();
-    server.sql("create table outbox (mine int)");
+    server.sql("create schema outboxd; create table outboxd.outbox_held (mine int)");
     let message = migrate(&server.url(), "public").await.unwrap_err().to_string();
     let text = include_str!("../../sql/migrations/0001_tables.sql");
-    let line = text.lines().position(|l| l.starts_with("create table outbox (")).unwrap() + 1;
+    let line = text.lines().position(|l| l.starts_with("create table outbox_held (")).unwrap() + 1;
     assert!(message.contains(&format!("sql/migrations/0001_tables.sql line {line}:")), "{message}");
-    assert!(message.contains("database.schema"), "{message}");
+    assert!(message.contains("database.internal_schema"), "{message}");
     let left = "select string_agg(relname, ',') from pg_class where relname like 'outbox%'";
-    assert_eq!(server.sql(left), "outbox");
+    assert_eq!(server.sql(left), "outbox_held");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_waits_for_another_one_and_says_who_it_is() {
     let server = server();
     let url = server.url("postgres");
-    let key = lock_key("public");
+    let key = lock_key(&at("public"));
     let (client, connection) =
         tokio_postgres::connect(&format!("{url}?application_name=holder"), tokio_postgres::NoTls).await.unwrap();
     let driver = tokio::spawn(connection);
     client.batch_execute(&format!("begin; select pg_advisory_xact_lock({key})")).await.unwrap();
     let begun = Instant::now();
-    let message = up(&connector(&url), "public", Duration::from_millis(200)).await.unwrap_err().to_string();
+    let message = up(&connector(&url), &at("public"), Duration::from_millis(200)).await.unwrap_err().to_string();
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert!(message.contains("another migration of the schema public is running"), "{message}");
     assert!(message.contains("(holder)"), "{message}");
     // Another schema's migrations are none of its business.
     migrate(&url, "other").await.unwrap();
-    let waiting = tokio::spawn(async move { up(&connector(&url), "public", WAIT).await.unwrap().steps.len() });
+    let waiting = tokio::spawn(async move { up(&connector(&url), &at("public"), WAIT).await.unwrap().steps.len() });
     let queued = "select count(*) from pg_locks where locktype = 'advisory' and not granted";
     while server.sql("postgres", queued).unwrap() != "1" {}
     client.batch_execute("commit").await.unwrap();
@@ -99,14 +123,14 @@ async fn a_table_that_stays_locked_ends_the_run_and_changes_nothing() {
     let url = server.url();
     migrate(&url, "public").await.unwrap();
     let old = "create view old_view as select 1; insert into outbox_migration (name, kind, checksum, objects, release)
-               values ('views/old_view.sql', 'repeatable', 'x', '{view old_view}', '0.1.0')";
+               values ('views/old_view.sql', 'repeatable', 'x', '{view app.old_view}', '0.1.0')";
     server.sql(old);
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     let driver = tokio::spawn(connection);
     client.batch_execute("begin; select * from old_view").await.unwrap();
     let message = migrate(&url, "public").await.unwrap_err().to_string();
     assert!(message.contains("pg_stat_activity"), "{message}");
-    assert!(!fits(&plan(&connector(&url), "public").await.unwrap()));
+    assert!(!fits(&plan(&connector(&url), &at("public")).await.unwrap()));
     client.batch_execute("commit").await.unwrap();
     assert_eq!(migrate(&url, "public").await.unwrap().standing, Standing::Current);
     driver.abort();

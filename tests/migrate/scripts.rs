@@ -8,7 +8,7 @@ use outboxd::pg::script;
 use outboxd::sandbox::{Postgres, Sandbox};
 
 use super::listing::listing;
-use super::{connector, migrate, server};
+use super::{at, connector, migrate, server};
 use crate::common::Database;
 
 /// Runs a script by psql; returns what `show search_path` says afterwards in the same session.
@@ -31,8 +31,8 @@ async fn the_script_run_by_psql_makes_what_up_makes() {
     let names = ["public", "My \"Schema\"'s"];
     for name in names {
         migrate(&by_up.url("postgres"), name).await.unwrap();
-        assert_eq!(psql(&by_script, "postgres", &script::install(name, 0), &["-1"]), "\"$user\", public");
-        assert_eq!(plan(&connector(&by_script.url("postgres")), name).await.unwrap(), Standing::Current);
+        assert_eq!(psql(&by_script, "postgres", &script::install(&at(name), 0), &["-1"]), "\"$user\", public");
+        assert_eq!(plan(&connector(&by_script.url("postgres")), &at(name)).await.unwrap(), Standing::Current);
         assert_eq!(listing(&by_up, name).await, listing(&by_script, name).await);
     }
 }
@@ -40,12 +40,17 @@ async fn the_script_run_by_psql_makes_what_up_makes() {
 #[tokio::test]
 async fn the_script_works_statement_by_statement_and_without_many_rights() {
     let server = server();
-    server.sql("postgres", "create role app login; create schema app authorization app").unwrap();
-    psql(&server, "app", &script::install("app", 0), &[]);
-    assert_eq!(plan(&connector(&server.url("postgres")), "app").await.unwrap(), Standing::Current);
+    server
+        .sql(
+            "postgres",
+            "create role app login; create schema app authorization app; create schema app_internal authorization app",
+        )
+        .unwrap();
+    psql(&server, "app", &script::install(&at("app"), 0), &[]);
+    assert_eq!(plan(&connector(&server.url("postgres")), &at("app")).await.unwrap(), Standing::Current);
     // An update on top changes nothing.
-    psql(&server, "app", &script::install("app", 9999), &["-1"]);
-    assert_eq!(plan(&connector(&server.url("postgres")), "app").await.unwrap(), Standing::Current);
+    psql(&server, "app", &script::install(&at("app"), 9999), &["-1"]);
+    assert_eq!(plan(&connector(&server.url("postgres")), &at("app")).await.unwrap(), Standing::Current);
 }
 
 /// Everything in the database that is not the system's, apart from the bookkeeping of types behind tables.
@@ -75,11 +80,11 @@ async fn the_way_out_leaves_nothing_of_ours_and_everything_else() {
             )
             .unwrap();
         assert_ne!(server.sql("postgres", EVERYTHING).unwrap(), before);
-        psql(&server, "postgres", &script::drop(name, false), &["-1"]);
+        psql(&server, "postgres", &script::drop(&at(name), false), &["-1"]);
         assert_eq!(server.sql("postgres", EVERYTHING).unwrap(), before);
     }
     migrate(&server.url("postgres"), "public").await.unwrap();
-    psql(&server, "postgres", &script::drop("public", true), &["-1"]);
+    psql(&server, "postgres", &script::drop(&at("public"), true), &["-1"]);
     assert_eq!(server.sql("postgres", "select count(*) from pg_roles where rolname like 'outbox%'").unwrap(), "0");
 }
 
@@ -92,7 +97,7 @@ async fn a_schema_that_holds_something_else_or_was_there_before_stays() {
         if name == "ours" {
             server.sql("postgres", "create table ours.mine (id int)").unwrap();
         }
-        psql(&server, "postgres", &script::drop(name, false), &["-1"]);
+        psql(&server, "postgres", &script::drop(&at(name), false), &["-1"]);
     }
     assert_eq!(
         server.sql("postgres", "select count(*) from pg_namespace where nspname in ('before', 'ours')").unwrap(),
@@ -108,10 +113,10 @@ async fn an_object_of_yours_that_depends_on_ours_stops_the_way_out() {
     server.sql("create view mine as select id from outbox");
     let sandbox = Sandbox::new().unwrap();
     let file = sandbox.folder().join("drop.sql");
-    fs::write(&file, script::drop("public", false)).unwrap();
+    fs::write(&file, script::drop(&at("public"), false)).unwrap();
     let url = server.url();
     let output =
         Command::new("psql").args(["-XAtq1", "-v", "ON_ERROR_STOP=1", "-d", &url, "-f"]).arg(&file).output().unwrap();
     assert!(!output.status.success());
-    assert_eq!(plan(&connector(&url), "public").await.unwrap(), Standing::Current);
+    assert_eq!(plan(&connector(&url), &at("public")).await.unwrap(), Standing::Current);
 }

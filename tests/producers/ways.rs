@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use futures_util::SinkExt;
-use outboxd::pg::{Connector, migrate};
+use outboxd::pg::{Connector, Schemas, migrate};
 use uuid::Uuid;
 
 use super::{Stage, run};
@@ -159,7 +159,9 @@ async fn arguments_that_come_compressed_out_of_another_table_are_stored_unpacked
 async fn another_schema_and_a_hostile_search_path_change_nothing() {
     let database = Database::empty();
     let connector = Connector::new("database.url", &database.url(), "test").unwrap();
-    migrate::up(&connector, "My \"Schema\"", std::time::Duration::from_secs(60)).await.unwrap();
+    migrate::up(&connector, &Schemas::new("My \"Schema\"", "Its \"machinery\""), std::time::Duration::from_secs(60))
+        .await
+        .unwrap();
     let client = database.connect().await;
     run(
         &client,

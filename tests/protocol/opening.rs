@@ -65,12 +65,9 @@ fn a_marker_that_stands_below_what_needs_no_messages_does_not_move_the_checkpoin
 #[test]
 fn an_opening_under_a_fixed_snapshot_is_refused() {
     let database = Database::migrated();
-    let wrong = database.postgres.sql(
-        &database.name,
-        &format!(
-            "begin isolation level serializable;
-                  select * from outbox_open('q', '{FIRST}', 'd', 'i', null, null, 'relay', '15 min', 'none', null)"
-        ),
-    );
+    let wrong = database.try_sql(&format!(
+        "begin isolation level serializable;
+         select * from outbox_open('q', '{FIRST}', 'd', 'i', null, null, 'relay', '15 min', 'none', null)"
+    ));
     assert!(wrong.unwrap_err().to_string().contains("needs READ COMMITTED"));
 }

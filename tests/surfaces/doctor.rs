@@ -105,8 +105,9 @@ fn servers_that_do_not_answer_are_found_each_by_itself() {
 #[test]
 fn a_database_without_an_outbox_and_a_user_without_rights_are_found() {
     let fixture = Fixture::new();
-    let elsewhere = [("OUTBOXD_DATABASE__SCHEMA", "elsewhere")];
+    let elsewhere = [("OUTBOXD_DATABASE__SCHEMA", "elsewhere"), ("OUTBOXD_DATABASE__INTERNAL_SCHEMA", "nowhere")];
     one(of_fixture(&fixture, &elsewhere), "postgres.schema", "migrate up");
+    one(of_fixture(&fixture, &elsewhere[..1]), "postgres.schema", "database.internal_schema");
     fixture.database.sql("create role doctor_guest login");
     fixture.database.sql("grant select on outbox_migration to doctor_guest");
     let url = fixture.database.url().replace("//postgres@", "//doctor_guest@");

@@ -23,7 +23,8 @@ fn a_missing_or_old_schema_is_refused_with_the_command_that_mends_it() {
     let empty = Database::empty();
     let reason = refusal(&fixture, &config(&empty.url(), &fixture.redis.url(0), ""));
     assert!(reason.contains("holds no outbox") && reason.contains("outboxd migrate up"), "{reason}");
-    let elsewhere = fixture.config("").replace("[redis", "schema = \"elsewhere\"\n[redis");
+    let elsewhere = "schema = \"elsewhere\"\ninternal_schema = \"machinery\"\n[redis";
+    let elsewhere = fixture.config("").replace("[redis", elsewhere);
     let reason = refusal(&fixture, &elsewhere);
     assert!(reason.contains("elsewhere") && reason.contains("outboxd migrate up"), "{reason}");
     fixture.database.sql("drop function outbox_plan");
@@ -90,7 +91,7 @@ async fn two_schemas_in_one_database_share_a_redis_without_noticing_each_other()
     let fixture = Fixture::with_own_postgres(&[], RedisOptions::default());
     let mut relays = Vec::new();
     for schema in ["shop", "billing"] {
-        let database = format!("[database]\nschema = \"{schema}\"\nurl");
+        let database = format!("[database]\nschema = \"{schema}\"\ninternal_schema = \"{schema}_machinery\"\nurl");
         let text = fixture.config("[relay]\npoll_interval = \"1h\"\n[log]\nlevel = \"debug\"\n");
         let text = text.replacen("[database]\nurl", &database, 1);
         relays.push(RelayProcess::ready(&fixture.sandbox, &text, &[], &["--migrate"]).await);

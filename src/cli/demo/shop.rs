@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::trouble::Trouble;
 use crate::cli::connect::LOCK_WAIT;
-use crate::pg::{Connector, Database, PoolSettings, migrate};
+use crate::pg::{Connector, Database, PoolSettings, Schemas, migrate};
 
 const ORDERS: &str = include_str!("../../../sql/demo/orders.sql");
 const PLACE_ORDER: &str = include_str!("../../../sql/demo/place_order.sql");
@@ -38,7 +38,7 @@ impl Shop {
     /// Brings the outbox's schema into the database, and the shop's own table.
     pub(super) async fn open(url: &str) -> Result<Self, Trouble> {
         let connector = Connector::new("the demo's database", url, "outboxd demo")?;
-        Box::pin(migrate::up(&connector, "public", LOCK_WAIT)).await?;
+        Box::pin(migrate::up(&connector, &Schemas::new("public", "outboxd"), LOCK_WAIT)).await?;
         let database = Database::new(connector, &PoolSettings { size: CLIENTS + 1, ..PoolSettings::default() })?;
         database.statement("demo/orders", ORDERS, &[]).await?;
         database.statement("demo/place_order", PLACE_ORDER, &[]).await?;

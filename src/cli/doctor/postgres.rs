@@ -15,8 +15,9 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String>
             return Vec::new();
         }
     };
-    let outbox = Outbox::new(database.clone(), &config.database.schema);
-    let facts = match outbox.doctor(&config.database.schema).await {
+    let schemas = connect::schemas(config);
+    let outbox = Outbox::new(database.clone(), &schemas);
+    let facts = match outbox.doctor(&schemas).await {
         Ok(facts) => facts,
         Err(fault) => {
             let next = "see that the server runs and that this machine, user and password may connect";
@@ -33,12 +34,19 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String>
     }
     super::clock(report, "postgres.clock", facts.clock);
     bell(config, facts.tls, facts.notify_usage, report).await;
-    match migrate::check(database.connector(), &config.database.schema).await {
-        Ok(()) => report.ok("postgres.schema", &format!("the schema {} fits this release", config.database.schema)),
+    match migrate::check(database.connector(), &schemas).await {
+        Ok(()) => report.ok("postgres.schema", &format!("the schema {schemas} fits this release")),
         Err(fault) => {
             let next = "run `outboxd migrate up` as the owner of the schema, or let `outboxd migrate sql` print it";
             report.finding("postgres.schema", &fault.reason().message, next);
             return Vec::new();
+        }
+    }
+    match migrate::unsafe_schema(&schemas.internal, &facts.creators) {
+        None => report.ok("postgres.owner", &format!("nobody else can create in the schema {}", schemas.internal)),
+        Some(detail) => {
+            let next = format!("REVOKE CREATE ON SCHEMA {} FROM each of them", schemas.internal);
+            report.finding("postgres.owner", &detail, &next);
         }
     }
     rights(&facts.functions, &facts.tables, &facts.user, report);
