@@ -57,9 +57,7 @@ fn a_segment_that_nobody_sealed_is_not_overdue() {
 #[test]
 fn a_segment_is_not_emptied_under_a_fixed_snapshot() {
     let database = Database::migrated();
-    let wrong = database
-        .postgres
-        .sql(&database.name, "begin isolation level repeatable read; select outbox_truncate(3, '1 h', '7 d')");
+    let wrong = database.try_sql("begin isolation level repeatable read; select outbox_truncate(3, '1 h', '7 d')");
     assert!(wrong.unwrap_err().to_string().contains("needs READ COMMITTED"));
 }
 

@@ -72,7 +72,7 @@ async fn every_range_is_an_index_scan_merged_without_a_sort_with_and_without_sta
 }
 
 fn check_plans(log: &str, far: bool) {
-    let reads = |plan: &&str| plan.contains("from outbox o") || plan.contains("from outbox_log(");
+    let reads = |plan: &&str| plan.contains(".outbox o") || plan.contains("from outbox_log(");
     let plans: Vec<&str> = log.split("LOG:  duration:").filter(reads).collect();
     assert!(plans.len() >= 2, "A with B, and C: {log}");
     assert!(!far || plans.iter().any(|plan| plan.contains("(v_far, o.xid)")), "the far range: {log}");
