@@ -11,7 +11,9 @@ fn main() -> io::Result<()> {
     let out = env::var("OUT_DIR").map_err(io::Error::other)?;
     let sql = Path::new(&root).join("sql");
     let mut text = String::new();
-    for (name, folder) in [("MIGRATIONS", "migrations"), ("FUNCTIONS", "functions"), ("VIEWS", "views")] {
+    for (name, folder) in
+        [("MIGRATIONS", "migrations"), ("FUNCTIONS", "functions"), ("VIEWS", "views"), ("TRIGGERS", "triggers")]
+    {
         list(&mut text, name, &sql, &names(&sql.join(folder))?, folder)?;
     }
     let grants = if sql.join("grants.sql").is_file() { vec!["grants.sql".to_owned()] } else { Vec::new() };

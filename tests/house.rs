@@ -114,6 +114,43 @@ fn sql_stands_in_files_and_not_in_rust_strings() {
 }
 
 #[test]
+fn what_stands_in_the_applications_schema_is_named_with_it() {
+    // The machinery's schema alone is in the search_path of functions: unqualified, none of these would be found.
+    const PUBLIC: [&str; 11] = [
+        "outbox",
+        "outbox_rows",
+        "outbox_enqueue",
+        "outbox_enqueue_many",
+        "outbox_enqueue_raw",
+        "outbox_cancel",
+        "outbox_status",
+        "outbox_ack",
+        "outbox_ack_many",
+        "outbox_fail",
+        "outbox_once",
+    ];
+    // A sentence that names a function, a channel, a column with its table, a setting.
+    let quoted = |before: &str, after: &str| before.matches('\'').count() % 2 == 1 || after.starts_with('.');
+    let mut wrong = Vec::new();
+    for (path, text) in files(&["sql/migrations", "sql/functions", "sql/views", "sql/triggers", "sql/queries"], "sql") {
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split("--").next().unwrap_or_default();
+            for name in PUBLIC {
+                for (at, _) in line.match_indices(name) {
+                    let (before, after) = (&line[..at], &line[at + name.len()..]);
+                    let word = |c: char| c.is_alphanumeric() || c == '_';
+                    let part = before.ends_with(word) || after.starts_with(word);
+                    if !part && !before.ends_with("/*app.*/") && !quoted(before, after) {
+                        wrong.push(format!("{}:{}: {name} without /*app.*/ before it", path.display(), number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
 fn a_test_that_sleeps_says_why() {
     let mut wrong = Vec::new();
     for (path, text) in rust_files(&["tests"]) {

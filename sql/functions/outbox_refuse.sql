@@ -73,5 +73,3 @@ begin
   return new;
 end
 $$;
-
-create or replace trigger outbox_refuse before insert on /*app.*/outbox for each row execute function outbox_refuse();

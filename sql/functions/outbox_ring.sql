@@ -18,6 +18,3 @@ begin
   return null;
 end
 $$;
-
-create or replace trigger outbox_ring after insert on /*app.*/outbox for each statement execute function outbox_ring();
-create or replace trigger outbox_ring after insert on outbox_held for each statement execute function outbox_ring();

@@ -8,7 +8,7 @@ use crate::config::{Config, Sources};
 use crate::fault::Fault;
 use crate::pg::{Connector, Database, Outbox, PoolSettings, Schemas};
 
-/// How long a migration waits for another one.
+/// How long a migration that is no command of its own waits for another one, and for transactions that keep a table locked.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// A pool as the configuration says.
@@ -70,9 +70,5 @@ pub(super) fn exit(fault: &Fault) -> Exit {
 pub(super) fn migrate_settings(sources: &Sources) -> Result<migrate::MigrateSettings, Exit> {
     let config = super::load(&Sources { partial: true, ..sources.clone() })?;
     let url = config.database.url.expose();
-    Ok(migrate::MigrateSettings {
-        url: (!url.is_empty()).then(|| url.to_owned().into()),
-        schemas: schemas(&config),
-        lock_wait: LOCK_WAIT,
-    })
+    Ok(migrate::MigrateSettings { url: (!url.is_empty()).then(|| url.to_owned().into()), schemas: schemas(&config) })
 }

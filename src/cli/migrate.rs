@@ -1,12 +1,12 @@
 //! `outboxd migrate`: brings the schema up to date, or says what is missing, or prints SQL for other tools.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+use crate::config::Period;
 use crate::pg::migrate::{self, MigrateError, Standing, Why};
 use crate::pg::script::{self, RELEASE};
 use crate::pg::{Connector, Schemas};
@@ -26,7 +26,11 @@ pub struct MigrateArgs {
 #[derive(Debug, Subcommand)]
 enum MigrateCommand {
     /// Bring the schema up to date, in one transaction
-    Up,
+    Up {
+        /// How long to wait for another run, and for transactions that keep a table locked
+        #[arg(long, value_name = "PERIOD", default_value = "5m")]
+        wait: Period,
+    },
     /// Show what `up` would do
     Plan {
         /// Print JSON
@@ -66,8 +70,6 @@ pub struct MigrateSettings {
     pub url: Option<SecretString>,
     /// `database.schema` and `database.internal_schema`.
     pub schemas: Schemas,
-    /// How long to wait for another run.
-    pub lock_wait: Duration,
 }
 
 /// Runs the command; data to `out`, talk to `err`. Returns the exit code.
@@ -110,7 +112,7 @@ async fn dispatch(
         }
     };
     let done = match &args.command {
-        MigrateCommand::Up => match Box::pin(migrate::up(&connector, schemas, settings.lock_wait)).await {
+        MigrateCommand::Up { wait } => match Box::pin(migrate::up(&connector, schemas, wait.get())).await {
             Ok(report) => up(&report, schemas, err).map(|()| 0),
             Err(error) => return failed(&error, err),
         },

@@ -10,15 +10,15 @@ use tokio_postgres::types::Type;
 
 use super::compare::{Standing, Step, Why};
 use super::lex;
-use super::migrate::{ATTEMPTS, BEGIN_LOOK, Found, LOOK, MigrateError, ask, get, look, plain, set};
+use super::migrate::{BEGIN_LOOK, Found, LOOK, MigrateError, ask, get, look, plain, set};
 use super::names::Schemas;
 use super::schema::{File, GRANTS, Kind, files, log_of};
 use super::script::{self, identifier};
-use super::session::Session;
+use super::session::{Param, Session};
 
 /// How long a statement of a migration waits for a lock on a table. Whoever comes after a waiting statement waits
-/// too, producers included, so it gives up early and the whole run is tried again.
-const TABLE_LOCK_WAIT: Duration = Duration::from_secs(2);
+/// too, producers included, so it gives up early and the whole run is tried again after a while.
+const TABLE_LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// Why a run ended early. The session is closed in each case, and the transaction with it.
 pub(super) enum Stop {
@@ -57,6 +57,22 @@ pub(super) async fn run(
     run.apply(steps).await?;
     plain(session, "commit", "commit").await?;
     Ok((steps.clone(), Standing::Current))
+}
+
+/// Who holds locks on what a migration changes, the most likely first.
+pub(super) async fn blockers(session: &Session, schemas: &Schemas) -> Result<String, MigrateError> {
+    let params: [Param<'_>; 2] = [(&schemas.app, Type::TEXT), (&schemas.internal, Type::TEXT)];
+    let rows = ask(session, "blockers", include_str!("../../sql/migrate/blockers.sql"), &params).await?;
+    let told = rows.iter().map(|r| -> Result<String, MigrateError> {
+        let (pid, user, name): (i32, String, String) = (get(r, 0)?, get(r, 1)?, get(r, 2)?);
+        let age: f64 = get(r, 3)?;
+        Ok(format!("process {pid} of user {user} ({name}), whose transaction is {age:.0} s old"))
+    });
+    let told = told.collect::<Result<Vec<_>, _>>()?;
+    if told.is_empty() {
+        return Ok("nobody any more, or a prepared transaction (pg_prepared_xacts)".to_owned());
+    }
+    Ok(told.join("; "))
 }
 
 async fn lock(session: &Session, schemas: &Schemas, wait: Duration) -> Result<(), MigrateError> {
@@ -102,7 +118,8 @@ impl Run<'_> {
     async fn apply(&self, steps: &[Step]) -> Result<(), Stop> {
         let all = files();
         let due: Vec<&File> = all.iter().filter(|f| steps.iter().any(|s| s.name == f.name)).collect();
-        let (grants, rest): (Vec<&File>, Vec<&File>) = due.iter().partition(|f| f.name == GRANTS);
+        let (triggers, rest): (Vec<&File>, Vec<&File>) = due.iter().partition(|f| f.makes_triggers());
+        let (grants, rest): (Vec<&File>, Vec<&File>) = rest.into_iter().partition(|f| f.name == GRANTS);
         for file in &rest {
             let gone = file.kind == Kind::Versioned && steps.iter().any(|s| s.name == file.name && s.why != Why::New);
             let text = if gone { log_of(file.text).unwrap_or_default() } else { file.text };
@@ -113,8 +130,11 @@ impl Run<'_> {
         for file in &grants {
             self.script(&format!("sql/{}", file.name), file.text).await?;
         }
-        for file in due {
-            self.script("the bookkeeping", &script::record(file, self.schemas)).await?;
+        let records: Vec<String> = due.iter().map(|file| script::record(file, self.schemas)).collect();
+        self.script("the bookkeeping", &records.join("\n")).await?;
+        // Last, because whoever enqueues waits from here on until the end of the transaction.
+        for file in &triggers {
+            self.script(&format!("sql/{}", file.name), &script::text(file, self.schemas)).await?;
         }
         Ok(())
     }
@@ -131,8 +151,11 @@ impl Run<'_> {
         };
         let place = format!("{name} line {}", line(text, db, finished));
         let message = format!("{place}: {} [{}]", db.message(), db.code().code());
+        // A deadlock was with somebody who works on the tables, too.
+        if ["55P03", "40P01"].contains(&db.code().code()) {
+            return Err(Stop::Locked(message));
+        }
         match self.next_step(db) {
-            next if db.code().code() == "55P03" => Err(Stop::Locked(format!("{message}: {next}"))),
             next if next.is_empty() => Err(MigrateError::Refused(message).into()),
             next => Err(MigrateError::Refused(format!("{message}: {next}")).into()),
         }
@@ -155,10 +178,6 @@ impl Run<'_> {
                 "the schema {internal} already has something of this name that outboxd did not make: set database.internal_schema to another name"
             ),
             ("2BP01", _) => "something of your own depends on it: drop that first and make it again afterwards".into(),
-            ("55P03", _) => format!(
-                "other transactions kept a table locked ({ATTEMPTS} tries of {TABLE_LOCK_WAIT:?}): see pg_stat_activity for \
-                 long ones and try again"
-            ),
             ("25006", _) => "the server is a read-only standby: use the primary".into(),
             _ => String::new(),
         }

@@ -14,7 +14,7 @@ pub use super::apply::lock_key;
 pub use super::compare::{Standing, Step, Why};
 pub use super::describe::{describe, fits, lost, unsafe_schema};
 
-use super::apply::{Stop, run};
+use super::apply::{Stop, blockers, run};
 use super::compare::{Applied, There, compare};
 use super::connect::Connector;
 use super::describe::{belongs_elsewhere, obstacle, sum_up};
@@ -27,8 +27,8 @@ use crate::fault::Fault;
 
 /// The oldest server that has everything the SQL uses.
 const OLDEST_SERVER: i32 = 140_000;
-/// How often a run is tried.
-pub(super) const ATTEMPTS: u32 = 5;
+/// The least pause before a run that met a locked table is tried again; up to twice that, so that producers get through.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long a look at the catalogue may take, and so may the begin and the end of a transaction.
 pub(super) const LOOK: Duration = Duration::from_secs(30);
 
@@ -85,10 +85,9 @@ pub async fn check(connector: &Connector, schemas: &Schemas) -> Result<(), Fault
     }
 }
 
-/// Brings the schema up to date. `lock_wait` bounds the wait for another run.
-pub async fn up(connector: &Connector, schemas: &Schemas, lock_wait: Duration) -> Result<Report, MigrateError> {
+/// Brings the schema up to date. `wait` bounds the wait for another run, and for the end of transactions that keep a table locked.
+pub async fn up(connector: &Connector, schemas: &Schemas, wait: Duration) -> Result<Report, MigrateError> {
     let begun = Instant::now();
-    let mut attempt = 1;
     loop {
         let session = open(connector).await?;
         // A look without the lock first: a run that has nothing to do needs no rights and waits for nobody.
@@ -97,12 +96,13 @@ pub async fn up(connector: &Connector, schemas: &Schemas, lock_wait: Duration) -
             return Err(MigrateError::Refused(obstacle));
         }
         let (steps, standing) = match found.standing {
-            Standing::Behind(_) => match Box::pin(run(&session, schemas, lock_wait)).await {
-                Err(Stop::Locked(_)) if attempt < ATTEMPTS => {
-                    attempt += 1;
+            Standing::Behind(_) => match Box::pin(run(&session, schemas, wait)).await {
+                Err(Stop::Locked(_)) if begun.elapsed() + PAUSE < wait => {
+                    drop(session);
+                    tokio::time::sleep(PAUSE + PAUSE.mul_f64(fastrand::f64())).await;
                     continue;
                 }
-                Err(Stop::Locked(message)) => return Err(MigrateError::Refused(message)),
+                Err(Stop::Locked(message)) => return Err(still_locked(connector, schemas, &message, wait).await?),
                 Err(Stop::Error(error)) => return Err(error),
                 Ok(done) => done,
             },
@@ -113,6 +113,20 @@ pub async fn up(connector: &Connector, schemas: &Schemas, lock_wait: Duration) -
         }
         return Ok(Report { steps, standing, took: begun.elapsed() });
     }
+}
+
+/// What to say when the tables stayed locked to the end.
+async fn still_locked(
+    connector: &Connector,
+    schemas: &Schemas,
+    message: &str,
+    wait: Duration,
+) -> Result<MigrateError, MigrateError> {
+    let holders = blockers(&open(connector).await?, schemas).await?;
+    Ok(MigrateError::Refused(format!(
+        "{message}: other transactions kept a table locked for {wait:?}; now it is held by {holders}: wait for their end, or end \
+         them with pg_terminate_backend, and run it again; `--wait` tries for longer"
+    )))
 }
 
 async fn open(connector: &Connector) -> Result<Session, MigrateError> {

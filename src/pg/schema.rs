@@ -1,7 +1,7 @@
 //! The SQL that a database needs, embedded: what there is, in which order, and what each file makes.
 //!
 //! *Versioned* files (`sql/migrations`) are applied once, in the order of their numbers, and never change once
-//! released. *Repeatable* ones (functions, views, grants) are applied again whenever their text changes.
+//! released. *Repeatable* ones (functions, views, triggers, grants) are applied again whenever their text changes.
 
 use std::fmt::Write as _;
 
@@ -55,6 +55,7 @@ pub fn files() -> Vec<File> {
     of(Kind::Versioned, files::MIGRATIONS)
         .chain(of(Kind::Repeatable, files::FUNCTIONS))
         .chain(of(Kind::Repeatable, files::VIEWS))
+        .chain(of(Kind::Repeatable, files::TRIGGERS))
         .chain(of(Kind::Repeatable, files::GRANTS))
         .collect()
 }
@@ -66,6 +67,11 @@ pub fn number(name: &str) -> u32 {
 }
 
 impl File {
+    /// Whether it makes triggers, which needs a lock on their table.
+    pub(super) fn makes_triggers(&self) -> bool {
+        self.name.starts_with("triggers/")
+    }
+
     /// SHA-256 of the text in hexadecimal. Line ends do not count, for checkouts that rewrite them. Of a repeatable file the names
     /// of the schemas count: where one was renamed, the file is applied again.
     pub fn checksum(&self, schemas: &Schemas) -> String {
@@ -99,6 +105,13 @@ impl File {
 pub(super) fn log_of(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("-- log {")?;
     rest.split_once('\n')?.1.split_once("-- } log").map(|(log, _)| log)
+}
+
+/// A trigger that a statement creates: its name, its table, and its definition as the server tells it.
+pub(super) fn trigger(bare: &str) -> Option<(String, String, String)> {
+    let object = object(bare)?;
+    let (name, table) = object.strip_prefix("trigger ")?.split_once(" on ")?;
+    Some((name.to_owned(), table.to_owned(), bare.replacen("or replace ", "", 1)))
 }
 
 /// The object that a statement creates; `bare` is the statement without comments, blanks squeezed.
@@ -182,7 +195,7 @@ mod tests {
     #[test]
     fn every_file_of_the_folders_is_embedded_and_nothing_else() {
         let mut expected: BTreeSet<String> =
-            ["migrations", "functions", "views"].into_iter().flat_map(on_disk).collect();
+            ["migrations", "functions", "views", "triggers"].into_iter().flat_map(on_disk).collect();
         if Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/grants.sql").exists() {
             expected.insert("grants.sql".into());
         }

@@ -2,8 +2,9 @@
 
 pub use super::names::identifier;
 
+use super::lex;
 use super::names::{Schemas, literal};
-use super::schema::{File, GRANTS, Kind, files, number};
+use super::schema::{File, GRANTS, Kind, files, number, trigger};
 
 /// The release that this program writes into the bookkeeping table.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -36,6 +37,25 @@ pub(super) fn record(file: &File, schemas: &Schemas) -> String {
         .replace("/*release*/", &literal(RELEASE))
 }
 
+/// The SQL of a file as it is run. A trigger that is as wanted is left alone.
+pub(super) fn text(file: &File, schemas: &Schemas) -> String {
+    if !file.makes_triggers() {
+        return schemas.fill(file.text);
+    }
+    let statements = lex::statements(&file.text.replace("/*app.*/", "app."));
+    let template = include_str!("../../sql/migrate/trigger.sql");
+    let wrapped = statements.iter().filter_map(|statement| {
+        let (name, table, definition) = trigger(&statement.bare)?;
+        let filled = template
+            .replace("/*name*/", &name)
+            .replace("/*definition*/", &definition)
+            .replace("/*statement*/", &statement.bare)
+            .replace("/*table*/", &table);
+        Some(schemas.fill(&filled.replace("app.", "/*app.*/")))
+    });
+    wrapped.collect::<Vec<_>>().join("\n")
+}
+
 /// Drops what earlier releases made and this one does not.
 pub(super) fn forget(all: &[File], schemas: &Schemas) -> String {
     schemas
@@ -63,11 +83,14 @@ pub fn install(schemas: &Schemas, from: u32) -> String {
     ];
     let wanted = |f: &&File| f.kind == Kind::Repeatable || number(f.name) > from;
     let chosen: Vec<&File> = all.iter().filter(wanted).collect();
-    let (grants, rest): (Vec<&File>, Vec<&File>) = chosen.into_iter().partition(|f| f.name == GRANTS);
+    let (triggers, rest): (Vec<&File>, Vec<&File>) = chosen.iter().partition(|f| f.makes_triggers());
+    let (grants, rest): (Vec<&File>, Vec<&File>) = rest.into_iter().partition(|f| f.name == GRANTS);
     parts.extend(rest.iter().map(|f| piece(f, schemas)));
     parts.push(forget(&all, schemas));
     parts.extend(grants.iter().map(|f| piece(f, schemas)));
-    parts.extend(rest.iter().chain(&grants).map(|f| record(f, schemas)));
+    parts.extend(chosen.iter().map(|f| record(f, schemas)));
+    // Last, because whoever enqueues waits from here on until the end of the transaction.
+    parts.extend(triggers.iter().map(|f| piece(f, schemas)));
     parts.push(include_str!("../../sql/migrate/script_tail.sql").to_owned());
     parts.join("\n")
 }
@@ -116,7 +139,7 @@ fn path(schemas: &Schemas) -> String {
 /// A file's text, sure to end its last statement.
 fn piece(file: &File, schemas: &Schemas) -> String {
     let end = if file.text.trim_end().ends_with(';') { "" } else { ";\n" };
-    format!("-- sql/{}\n{}{end}", file.name, schemas.fill(file.text))
+    format!("-- sql/{}\n{}{end}", file.name, text(file, schemas))
 }
 
 #[cfg(test)]

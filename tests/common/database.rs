@@ -49,7 +49,7 @@ impl Database {
         self.postgres.url(&self.name)
     }
 
-    /// Runs SQL through `psql`, with both schemas of the outbox in search_path.
+    /// Runs SQL through `psql`, with both schemas of the outbox in `search_path`.
     pub fn sql(&self, sql: &str) -> String {
         self.try_sql(sql).unwrap()
     }
@@ -59,12 +59,12 @@ impl Database {
         self.postgres.sql(&format!("{}?{BOTH}", self.name), sql)
     }
 
-    /// A connection of one's own with both schemas of the outbox in search_path, closed when the client is dropped.
+    /// A connection of one's own with both schemas of the outbox in `search_path`, closed when the client is dropped.
     pub async fn connect(&self) -> tokio_postgres::Client {
         session(&format!("{}?{BOTH}", self.url())).await
     }
 
-    /// A connection as an application has it: search_path is the server's default.
+    /// A connection as an application has it: `search_path` is the server's default.
     pub async fn connect_plainly(&self) -> tokio_postgres::Client {
         session(&self.url()).await
     }

@@ -3,7 +3,7 @@
 use clap::Parser;
 use outboxd::cli::migrate::{MigrateArgs, MigrateSettings, run};
 
-use super::{WAIT, at};
+use super::at;
 use crate::common::Database;
 
 #[derive(Parser)]
@@ -14,7 +14,7 @@ struct Program {
 
 async fn call(url: &str, line: &str) -> (u8, String, String) {
     let program = Program::try_parse_from(["migrate"].into_iter().chain(line.split(' '))).unwrap();
-    let settings = MigrateSettings { url: Some(url.into()), schemas: at("public"), lock_wait: WAIT };
+    let settings = MigrateSettings { url: Some(url.into()), schemas: at("public") };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = run(&program.args, &settings, &mut out, &mut err).await;
     (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())

@@ -2,6 +2,7 @@
 
 mod cli;
 mod listing;
+mod producers;
 mod refusals;
 mod schemas;
 mod scripts;

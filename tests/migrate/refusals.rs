@@ -118,20 +118,20 @@ async fn a_migration_waits_for_another_one_and_says_who_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_stays_locked_ends_the_run_and_changes_nothing() {
-    let server = Database::empty();
-    let url = server.url();
+async fn a_table_that_stays_locked_ends_the_run_which_says_who_holds_it_and_changes_nothing() {
+    let database = Database::empty();
+    let url = database.url();
     migrate(&url, "public").await.unwrap();
     let old = "create view old_view as select 1; insert into outbox_migration (name, kind, checksum, objects, release)
                values ('views/old_view.sql', 'repeatable', 'x', '{view app.old_view}', '0.1.0')";
-    server.sql(old);
-    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-    let driver = tokio::spawn(connection);
-    client.batch_execute("begin; select * from old_view").await.unwrap();
-    let message = migrate(&url, "public").await.unwrap_err().to_string();
-    assert!(message.contains("pg_stat_activity"), "{message}");
+    database.sql(old);
+    let client = database.connect_plainly().await;
+    client.batch_execute("set application_name = 'a report'; begin; select * from old_view, outbox").await.unwrap();
+    let message = up(&connector(&url), &at("public"), Duration::from_millis(1)).await.unwrap_err().to_string();
+    let holder: i32 = client.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    let told = format!("process {holder} of user postgres (a report), whose transaction is ");
+    assert!(message.contains(&told) && message.contains("--wait"), "{message}");
     assert!(!fits(&plan(&connector(&url), &at("public")).await.unwrap()));
     client.batch_execute("commit").await.unwrap();
     assert_eq!(migrate(&url, "public").await.unwrap().standing, Standing::Current);
-    driver.abort();
 }

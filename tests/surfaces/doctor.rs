@@ -109,7 +109,9 @@ fn a_database_without_an_outbox_and_a_user_without_rights_are_found() {
     one(of_fixture(&fixture, &elsewhere), "postgres.schema", "migrate up");
     one(of_fixture(&fixture, &elsewhere[..1]), "postgres.schema", "database.internal_schema");
     fixture.database.sql("create role doctor_guest login");
-    fixture.database.sql("grant select on outbox_migration to doctor_guest");
+    fixture
+        .database
+        .sql("grant usage on schema outboxd to doctor_guest; grant select on outbox_migration to doctor_guest");
     let url = fixture.database.url().replace("//postgres@", "//doctor_guest@");
     let (code, found) = findings(&fixture, &url, &fixture.redis.url(0), &[]);
     fixture.database.sql("create table outbox_letters (of_the_application int)");
@@ -125,6 +127,13 @@ fn a_database_without_an_outbox_and_a_user_without_rights_are_found() {
     assert_eq!(code, Some(3));
     let rights = found.iter().find(|(check, _)| check == "postgres.rights").unwrap_or_else(|| panic!("{found:?}"));
     assert!(rights.1.contains("GRANT outbox_relay TO doctor_guest"), "{rights:?}");
+}
+
+#[test]
+fn a_machinery_where_others_may_create_is_found() {
+    let fixture = Fixture::new();
+    fixture.database.sql("grant create on schema outboxd to public");
+    one(of_fixture(&fixture, &[]), "postgres.owner", "REVOKE CREATE ON SCHEMA outboxd");
 }
 
 #[test]
