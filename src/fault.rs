@@ -6,10 +6,10 @@ use std::fmt;
 
 /// All classes of faults: of Redis, of Postgres, of both and of the network, of the relay, of messages, of the start.
 #[rustfmt::skip]
-pub const CLASSES: [&str; 69] = [
+pub const CLASSES: [&str; 70] = [
     "ask", "busy", "clusterdown", "crossslot", "db_index", "denied", "key", "loading", "masterdown", "maxclients",
     "misconf", "moved", "no_eval", "no_group", "no_key", "noauth", "noperm", "noreplicas", "noscript", "oom",
-    "readonly", "sentinel", "server_error", "tryagain", "unknown_command", "wrongpass", "wrongtype",
+    "readonly", "replica", "sentinel", "server_error", "tryagain", "unknown_command", "wrongpass", "wrongtype",
     "auth", "canceled", "database_missing", "deadlock", "lock_timeout", "permission", "pooler", "postgres_closed",
     "postgres_identity", "postgres_ledger", "read_only", "resources", "schema", "serialization", "shutting_down",
     "starting_up", "statement", "too_many_connections", "transaction_state",

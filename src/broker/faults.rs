@@ -113,7 +113,7 @@ const TEXTS: &[(&str, &str, Next, &str)] = &[
         "Unknown Redis command called from script",
         "unknown_command",
         Next::Stop,
-        "its scripts lack a command that outboxd needs (HGET HSET TYPE LPUSH RPUSH LLEN XADD INFO)",
+        "its scripts lack a command that outboxd needs (HGET HSET TYPE LPUSH RPUSH LLEN XADD XINFO XGROUP)",
     ),
     ("no such key", "no_key", Next::Wait, "the key is gone"),
     (
@@ -300,9 +300,10 @@ pub(super) fn no_right(place: &str, command: &str, key: &str) -> Fault {
     noperm(place, &format!("('{command}' on {key:?}; nothing was stored)"))
 }
 
-/// The opening script found itself on a replica.
+/// The server says that it is a replica, whether it takes writes or not.
 pub(super) fn replica(place: &str) -> Fault {
-    server(place, "READONLY", "")
+    let what = "it is a replica; waiting for a failover to end, or point `url` at the primary";
+    Fault::retry("replica", format!("{place}: {what}"))
 }
 
 fn shorten(text: &str) -> &str {

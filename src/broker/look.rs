@@ -8,7 +8,7 @@ use super::connect::Link;
 use super::faults;
 use super::info::Server;
 use super::marker::Found;
-use super::open::{Odd, bytes};
+use super::open::{Odd, bytes, server};
 use crate::fault::Fault;
 
 /// Where one queue's marker lies.
@@ -29,7 +29,7 @@ pub struct Look {
     pub markers: Vec<Result<Found, Fault>>,
 }
 
-/// Looks at all spots of one server in one pipelined read.
+/// Looks at all spots of one server in one pipelined read. A replica is refused with a [`Fault::Retry`].
 pub async fn look(link: &Link, spots: &[Spot<'_>]) -> Result<Look, Fault> {
     let mut hashes: Vec<&[u8]> = Vec::new();
     let mut members: HashMap<&[u8], Vec<usize>> = HashMap::new();
@@ -51,7 +51,7 @@ pub async fn look(link: &Link, spots: &[Spot<'_>]) -> Result<Look, Fault> {
     let mut replies = link.pipeline(&pipeline).await?.into_iter();
     let unexpected = |what| faults::protocol(link.place(), what);
     let info = replies.next().ok_or_else(|| unexpected("INFO"))??;
-    let info = bytes(info).ok().flatten().ok_or_else(|| unexpected("INFO"))?;
+    let server = server(link, info)?;
     let mut markers = vec![Err(unexpected("HMGET")); spots.len()];
     for (hash, reply) in hashes.iter().zip(replies) {
         let indexes = &members[hash];
@@ -65,5 +65,5 @@ pub async fn look(link: &Link, spots: &[Spot<'_>]) -> Result<Look, Fault> {
             Err(fault) => indexes.iter().for_each(|index| markers[*index] = Err(fault.clone())),
         }
     }
-    Ok(Look { server: Server::parse(&String::from_utf8_lossy(&info)), markers })
+    Ok(Look { server, markers })
 }

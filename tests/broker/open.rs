@@ -1,7 +1,11 @@
 //! The way back in, and the look that notices when it is needed.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::StreamExt;
 use outboxd::batch::Marker;
-use outboxd::broker::{Appended, Found, Opened, Role, Spot, look, observe, open};
+use outboxd::broker::{Appended, Found, Opened, Spot, inspect, look, observe, open};
 
 use super::harness::{FIELD, Queue, Redis, left, lists, tenure};
 
@@ -52,14 +56,56 @@ async fn rubbish_and_emptiness_in_the_field_can_be_replaced_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_replica_is_not_opened_even_if_it_takes_writes() {
+async fn a_replica_is_not_believed_even_if_it_takes_writes() {
     let redis = Redis::start(&["--replica-read-only", "no"]).await;
     let (link, queue) = (redis.link().await, Queue::new(lists(&["celery"])));
     let _: String = redis.admin().await.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    assert_eq!(observe(&link, &queue.marker, FIELD).await.unwrap().server.role, Role::Replica);
     let new = Marker { tenure: tenure(1), position: 0 };
-    let fault = open(&link, &queue.marker, FIELD, None, &new).await.unwrap_err();
-    assert_eq!(fault.reason().class, "readonly");
+    let spot = Spot { marker: &queue.marker, field: FIELD };
+    let faults = [
+        observe(&link, &queue.marker, FIELD).await.unwrap_err(),
+        open(&link, &queue.marker, FIELD, None, &new).await.unwrap_err(),
+        look(&link, &[spot]).await.unwrap_err(),
+    ];
+    assert_eq!(faults.map(|fault| fault.reason().class), ["replica"; 3]);
+}
+
+#[tokio::test]
+async fn a_replica_that_answers_the_script_is_not_believed_and_the_next_opening_is() {
+    let redis = Redis::start(&["--replica-read-only", "no"]).await;
+    let (link, queue) = (redis.link().await, Queue::new(lists(&["celery"])));
+    let new = Marker { tenure: tenure(1), position: 0 };
+    let _: String = redis.admin().await.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    open(&link, &queue.marker, FIELD, None, &new).await.unwrap_err();
+    let _: String = redis.admin().await.run(&["REPLICAOF", "NO", "ONE"]).await;
+    // What the script did is like any command whose reply was lost: the next opening finds it, and goes on from there.
+    let observed = observe(&link, &queue.marker, FIELD).await.unwrap();
+    assert_eq!(observed.found.marker, Some(new));
+    queue.open(&link, tenure(2), 0).await;
+}
+
+#[tokio::test]
+async fn no_script_asks_the_server_about_itself() {
+    let redis = Redis::start(&[]).await;
+    let (link, queue) = (redis.link().await, Queue::new(lists(&["celery"])));
+    let monitor = redis::Client::open(redis.url()).unwrap().get_async_monitor().await.unwrap();
+    let mut lines = std::pin::pin!(monitor.into_on_message::<String>());
+    queue.open(&link, tenure(1), 0).await;
+    queue.append(&link, tenure(1), 0, 1, &[left(0, "a")]).await.unwrap();
+    inspect(&link, &[vec![b"HGET".to_vec(), queue.marker.clone(), FIELD.into()]]).await.unwrap();
+    let _: String = redis.admin().await.run(&["ECHO", "the end"]).await;
+    let mut by_scripts = BTreeSet::new();
+    loop {
+        let line = tokio::time::timeout(Duration::from_secs(30), lines.next()).await.unwrap().unwrap();
+        if line.contains("the end") {
+            break;
+        }
+        if line.contains(" lua] ") {
+            by_scripts.insert(line.split('"').nth(1).unwrap().to_ascii_uppercase());
+        }
+    }
+    let wanted = ["HGET", "HSET", "LLEN", "LPUSH", "TIME", "TYPE"].map(str::to_owned);
+    assert_eq!(by_scripts, BTreeSet::from(wanted));
 }
 
 #[tokio::test]

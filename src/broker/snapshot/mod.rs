@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::connect::Link;
 use super::evidence::{Facts, KeyFacts, Pops};
-use super::info::Server;
 use super::look::Spot;
 use super::marker::Found;
 use crate::batch::KeyKind;
@@ -68,7 +67,8 @@ pub enum Present {
 /// Reads a queue's marker, its server's state and the rows that stand in Redis, as of one instant.
 ///
 /// Takes up to 64 MiB over the link at once, in front of whatever else goes over it. An error reply about one of
-/// the queue's keys is no fault: the facts tell what is wrong with it, and `unknown` is not 0.
+/// the queue's keys is no fault: the facts tell what is wrong with it, and `unknown` is not 0. A replica is one
+/// ([`Fault::Retry`]): what it holds proves nothing.
 pub async fn snapshot(link: &Link, ask: &SnapshotAsk<'_>) -> Result<Snapshot, Fault> {
     match ask.format.keys() {
         [key] if key.kind == KeyKind::Stream => streams::snapshot(link, ask, &key.name).await,
@@ -94,7 +94,7 @@ fn head(ask: &SnapshotAsk<'_>) -> Vec<Cmd> {
 /// Facts without length and stream.
 fn read_head(ask: &SnapshotAsk<'_>, replies: &mut Replies<'_>) -> Result<(Found, Facts), Fault> {
     let found = Found::new(replies.text()?);
-    let server = Server::parse(&replies.string()?);
+    let server = replies.server()?;
     let pops = Pops::parse(&replies.string()?);
     let mut facts = Facts { server, pops, ..Facts::default() };
     for (name, wanted) in keys(ask.format) {

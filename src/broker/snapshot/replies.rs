@@ -4,7 +4,8 @@ use redis::Value;
 
 use crate::broker::connect::Link;
 use crate::broker::faults;
-use crate::broker::open::bytes;
+use crate::broker::info::Server;
+use crate::broker::open::{bytes, server};
 use crate::fault::Fault;
 
 /// The replies of one transaction.
@@ -37,6 +38,12 @@ impl<'a> Replies<'a> {
     pub(super) fn string(&mut self) -> Result<String, Fault> {
         let text = self.text()?.ok_or_else(|| self.odd())?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// What the server said of itself.
+    pub(super) fn server(&mut self) -> Result<Server, Fault> {
+        let info = self.next()?;
+        server(self.link, info)
     }
 
     pub(super) fn number(&mut self) -> Result<i64, Fault> {
