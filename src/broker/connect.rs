@@ -148,6 +148,11 @@ impl Target {
         ))
     }
 
+    /// Whether both were made from the same settings at the same time: clones of one target.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The same target, whose connections and failures are counted under that name.
     #[must_use]
     pub fn counted(self, name: &str, metrics: Arc<Metrics>) -> Self {

@@ -18,13 +18,14 @@ use super::baseline::Baseline;
 use super::route::Route;
 use super::rules::{self, Accepted};
 use super::shared::{Hold, Post, Shared, of_redis};
+use super::side::{SideLink, is_replica};
 use super::track::{Track, accept, is_catching_up, is_lasting, rows_of};
 use crate::batch::Marker;
 use crate::broker::evidence::{Break, judge, unsafe_policy};
-use crate::broker::{self, Link, Present, Snapshot, SnapshotAsk};
+use crate::broker::{self, Present, Snapshot, SnapshotAsk};
 use crate::config::{Confirm, FormatName};
 use crate::failpoint;
-use crate::fault::Fault;
+use crate::fault::{Fault, Origin};
 use crate::pg::Boundary;
 
 /// How often a queue is looked at, as long as looks are short.
@@ -56,8 +57,8 @@ impl Confirms {
     /// Runs until the relay stops.
     pub(crate) async fn run(self) {
         let this = Arc::new(self);
-        let mut known: HashMap<String, (Option<Link>, Tracks)> = HashMap::new();
-        let mut looks: JoinSet<(String, Option<Link>, Tracks)> = JoinSet::new();
+        let mut known: HashMap<String, (SideLink, Tracks)> = HashMap::new();
+        let mut looks: JoinSet<(String, SideLink, Tracks)> = JoinSet::new();
         let mut under_way = std::collections::HashSet::new();
         loop {
             tokio::select! {
@@ -84,8 +85,10 @@ impl Confirms {
         let mut targets: BTreeMap<String, Vec<Subject>> = BTreeMap::new();
         for (queue, post) in self.shared.board.all() {
             let Some(hold) = post.hold() else { continue };
-            // A queue whose configuration is wrong is its lane's affair.
-            if let Ok(route) = Route::new(&self.shared, &queue) {
+            // A queue whose configuration is wrong is its lane's affair, and to take up a new one as well.
+            if let Ok(route) = Route::new(&self.shared, &queue)
+                && hold.target.is(&route.target)
+            {
                 targets.entry(route.settings.redis.clone()).or_default().push(Subject { queue, route, post, hold });
             }
         }
@@ -96,10 +99,10 @@ impl Confirms {
     async fn target(
         &self,
         target: String,
-        mut link: Option<Link>,
+        mut link: SideLink,
         mut tracks: Tracks,
         subjects: Vec<Subject>,
-    ) -> (String, Option<Link>, Tracks) {
+    ) -> (String, SideLink, Tracks) {
         tracks.retain(|queue, _| subjects.iter().any(|subject| subject.queue == *queue));
         for subject in &subjects {
             self.recovered(subject).await;
@@ -114,28 +117,25 @@ impl Confirms {
                 tracing::debug!(event = "queue.unconfirmed", queue = subject.queue, class = reason.class, reason = %reason.message);
                 self.shared.metrics.confirm(&subject.queue, "failed");
                 // The lane and the once-a-second look say what is wrong with a server; here the next second tries again.
-                link = None;
+                if reason.origin == Origin::Redis {
+                    link.drop();
+                }
             }
         }
         (target, link, tracks)
     }
 
     /// One look at one queue, and what follows from it.
-    async fn look(&self, subject: &Subject, track: &mut Track, link: &mut Option<Link>) -> Result<(), Fault> {
+    async fn look(&self, subject: &Subject, track: &mut Track, link: &mut SideLink) -> Result<(), Fault> {
         let settings = &subject.route.settings;
         let Some(held) = subject.post.marker() else { return Ok(()) };
         if track.is_settled(held.position) {
             return Ok(());
         }
-        let link = match link {
-            Some(link) => link,
-            None => link.insert(of_redis(subject.route.target.connect().await)?),
-        };
         let began = Instant::now();
         let resting = settings.confirm == Confirm::None || track.rests.is_some_and(|until| began < until);
         let limit = if resting { 0 } else { settings.confirm_limit };
-        let ask = SnapshotAsk { spot: subject.route.spot(), format: &subject.route.format, limit };
-        let snapshot = of_redis(broker::snapshot(link, &ask).await)?;
+        let snapshot = self.snapshot(subject, link, limit).await?;
         if !resting {
             track.rests = Some(Instant::now() + cost(&snapshot.present).min(began.elapsed()) * SHARE);
         }
@@ -144,6 +144,22 @@ impl Confirms {
             self.judged(subject, track, &snapshot, resting, believed).await?;
         }
         Ok(())
+    }
+
+    /// What stands in Redis. Another life than the tenure's may be that of a server that the target no longer names.
+    async fn snapshot(&self, subject: &Subject, side: &mut SideLink, limit: u64) -> Result<Snapshot, Fault> {
+        let ask = SnapshotAsk { spot: subject.route.spot(), format: &subject.route.format, limit };
+        loop {
+            let link = side.get(&self.shared, &subject.route.settings.redis).await?;
+            let found = of_redis(broker::snapshot(link, &ask).await);
+            let strange = match &found {
+                Ok(found) => found.facts.server.incarnation.to_string() != subject.hold.incarnation,
+                Err(fault) => is_replica(fault),
+            };
+            if !strange || !side.gave_up() {
+                return found;
+            }
+        }
     }
 
     /// A look that may be believed as far as marker and incarnation go; while the lane catches up, only its evidence.

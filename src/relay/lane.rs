@@ -132,6 +132,7 @@ impl Lane {
         let Some(standing) = open::open(&shared, route, &link).await? else {
             return Ok(Left::Gone);
         };
+        shared.targets.opened(&route.settings.redis, &standing.incarnation);
         shared.targets.worked(&route.settings.redis, &shared.metrics);
         shared.outbox.stopped(&self.queue, None, &shared.id).await?;
         // A doubt about the tenure before this one is settled.
@@ -144,7 +145,7 @@ impl Lane {
             Err(Fault::Halt(_)) => None,
             Err(fault) => return Err(fault.of(Origin::Redis)),
         };
-        let hold = Hold::new(standing.marker.tenure, standing.incarnation.clone(), &standing.ledger, first);
+        let hold = Hold::new(route.target.clone(), &standing, first);
         self.post.set_hold(Some(Arc::new(hold)));
         self.says(QueueState::Open);
         open::settle(&shared, &standing).await;

@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 
 use super::hint::Hint;
 use super::route::Route;
-use super::shared::{Shared, of_redis};
+use super::shared::{Hold, Shared, of_redis};
+use super::side::{SideLink, is_replica};
 use super::wake::Hints;
 use crate::batch::Marker;
-use crate::broker::{self, Link};
+use crate::broker::{self, Look};
 use crate::fault::{Fault, Origin};
 use crate::telemetry::metrics::QueueState;
 
@@ -30,8 +31,9 @@ pub(crate) struct Looks {
 const DEPTHS: Duration = Duration::from_secs(5);
 
 /// A target's connection.
+#[derive(Default)]
 struct Line {
-    link: Link,
+    side: SideLink,
     /// When the depths were last read over it.
     depths: Option<Instant>,
 }
@@ -41,8 +43,9 @@ struct Subject {
     queue: String,
     route: Route,
     hint: Hint,
-    /// What its lane held before the look was sent.
+    /// What its lane held before the look was sent, and since when.
     held: Option<Marker>,
+    hold: Option<Arc<Hold>>,
 }
 
 impl Looks {
@@ -52,17 +55,20 @@ impl Looks {
         let mut lines: HashMap<String, Line> = HashMap::new();
         let mut under_way: HashSet<String> = HashSet::new();
         let mut told: HashSet<String> = HashSet::new();
-        let mut looks: JoinSet<(String, Option<Line>)> = JoinSet::new();
+        let mut looks: JoinSet<(String, Line)> = JoinSet::new();
+        let mut config = this.shared.config.clone();
         loop {
-            let pause = this.shared.config().relay.idle_look.get();
+            let pause = config.borrow_and_update().relay.idle_look.get();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // How often may have changed.
+                Ok(()) = config.changed() => {}
                 () = this.shared.stop.cancelled() => return,
             }
             while let Some(looked) = looks.try_join_next() {
                 let Ok((target, line)) = looked else { continue };
                 under_way.remove(&target);
-                lines.extend(line.map(|line| (target, line)));
+                lines.insert(target, line);
             }
             let targets = this.subjects();
             // One that no queue uses any more is looked at no more: what was said of it last would stand for ever.
@@ -78,9 +84,9 @@ impl Looks {
             for (target, subjects) in targets {
                 told.insert(target.clone());
                 if under_way.insert(target.clone()) {
-                    let (this, line) = (Arc::clone(&this), lines.remove(&target));
+                    let (this, mut line) = (Arc::clone(&this), lines.remove(&target).unwrap_or_default());
                     looks.spawn(async move {
-                        let line = this.look(&target, line, &subjects).await;
+                        this.look(&target, &mut line, &subjects).await;
                         (target, line)
                     });
                 }
@@ -93,36 +99,41 @@ impl Looks {
         let mut targets: BTreeMap<String, Vec<Subject>> = BTreeMap::new();
         for (queue, hint) in self.hints.all() {
             if let Ok(route) = Route::new(&self.shared, &queue) {
-                let held = self.shared.board.post(&queue).marker();
-                targets.entry(route.settings.redis.clone()).or_default().push(Subject { queue, route, hint, held });
+                let post = self.shared.board.post(&queue);
+                // One that was opened by other settings is held elsewhere, and its lane leaves it at this moment.
+                let hold = post.hold().filter(|hold| hold.target.is(&route.target));
+                let held = post.marker().filter(|_| hold.is_some());
+                let target = route.settings.redis.clone();
+                targets.entry(target).or_default().push(Subject { queue, route, hint, held, hold });
             }
         }
         targets
     }
 
-    /// Looks at one target; the connection, if it still works.
-    async fn look(&self, target: &str, line: Option<Line>, subjects: &[Subject]) -> Option<Line> {
-        let result = self.try_look(line, subjects).await;
-        match result {
-            Ok(mut line) => {
+    /// Looks at one target; the connection is kept if it still works.
+    async fn look(&self, target: &str, line: &mut Line, subjects: &[Subject]) {
+        match self.try_look(target, line, subjects).await {
+            Ok(()) => {
                 self.shared.targets.answered(target, &self.shared.metrics);
                 self.shared.metrics.looked(target);
-                self.tell_depths(&mut line, subjects).await;
-                Some(line)
+                self.tell_depths(target, line, subjects).await;
             }
             Err(fault) => {
+                line.side.drop();
                 // What it held is not known while it does not answer.
                 for subject in subjects {
                     self.shared.metrics.queue_depth_unknown(&subject.queue);
+                    if is_replica(&fault) {
+                        self.doubt(subject, "its server is a replica now");
+                    }
                 }
                 self.shared.targets.failed(target, &fault, &self.shared.metrics);
-                None
             }
         }
     }
 
     /// Tells the depth of every queue that this relay holds, and of no other: its holder knows better.
-    async fn tell_depths(&self, line: &mut Line, subjects: &[Subject]) {
+    async fn tell_depths(&self, target: &str, line: &mut Line, subjects: &[Subject]) {
         let (held, others): (Vec<_>, Vec<_>) = subjects.iter().partition(|subject| subject.held.is_some());
         for subject in others {
             self.shared.metrics.queue_depth_unknown(&subject.queue);
@@ -131,7 +142,8 @@ impl Looks {
             return;
         }
         line.depths = Some(Instant::now());
-        let depths = held.iter().map(|subject| broker::known_depth(&line.link, subject.route.format.keys()));
+        let Ok(link) = line.side.get(&self.shared, target).await else { return };
+        let depths = held.iter().map(|subject| broker::known_depth(link, subject.route.format.keys()));
         for (subject, depth) in held.iter().zip(join_all(depths).await) {
             match depth {
                 Ok(Some(depth)) => self.shared.metrics.queue_depth(&subject.queue, depth),
@@ -143,17 +155,10 @@ impl Looks {
         }
     }
 
-    async fn try_look(&self, line: Option<Line>, subjects: &[Subject]) -> Result<Line, Fault> {
-        let Some(first) = subjects.first() else { return Err(Fault::retry("unused", "no queue goes there")) };
-        let line = match line {
-            Some(line) => line,
-            None => Line { link: of_redis(first.route.target.connect().await)?, depths: None },
-        };
-        let spots: Vec<_> = subjects.iter().map(|subject| subject.route.spot()).collect();
-        let look = of_redis(broker::look(&line.link, &spots).await)?;
+    async fn try_look(&self, target: &str, line: &mut Line, subjects: &[Subject]) -> Result<(), Fault> {
+        let look = self.ask(target, line, subjects).await?;
         let mut unsaid = None;
         let incarnation = look.server.incarnation.to_string();
-        let target = &first.route.settings.redis;
         if let Some(settings) = self.shared.config().redis.get(target) {
             self.shared.targets.uses(target, &look.server, settings.memory_percent);
         }
@@ -168,23 +173,39 @@ impl Looks {
         if let Some(fault) = unsaid {
             return Err(fault);
         }
-        Ok(line)
+        Ok(())
+    }
+
+    /// One look. Before its answer casts doubt on a queue, it is asked of the server to which the target leads now.
+    async fn ask(&self, target: &str, line: &mut Line, subjects: &[Subject]) -> Result<Look, Fault> {
+        let spots: Vec<_> = subjects.iter().map(|subject| subject.route.spot()).collect();
+        loop {
+            let link = line.side.get(&self.shared, target).await?;
+            let look = of_redis(broker::look(link, &spots).await);
+            let strange = match &look {
+                Ok(look) => {
+                    let incarnation = look.server.incarnation.to_string();
+                    subjects.iter().any(|subject| !subject.lives_in(&incarnation))
+                }
+                Err(fault) => is_replica(fault),
+            };
+            if !strange || !line.side.gave_up() {
+                return look;
+            }
+        }
     }
 
     fn judge(&self, subject: &Subject, marker: Option<Marker>, incarnation: &str) {
-        let post = self.shared.board.post(&subject.queue);
         if let Some(held) = subject.held {
             // Another life of the dataset may lack messages below the marker, too: opening settles that.
-            let alive = post.hold().is_none_or(|hold| hold.token != held.tenure || hold.incarnation == incarnation);
-            let there = alive && marker.is_some_and(|now| now.tenure == held.tenure && now.position >= held.position);
-            // Only if the lane still holds that tenure: it may have opened another one since.
-            if !there && post.marker().is_some_and(|now| now.tenure == held.tenure) {
-                tracing::warn!(event = "queue.doubt", queue = subject.queue, held = %held,
-                    found = marker.map(|now| now.to_string()), "Redis does not stand where it was left");
-                post.doubt.notify_one();
+            let stands = marker.is_some_and(|now| now.tenure == held.tenure && now.position >= held.position);
+            if !(subject.lives_in(incarnation) && stands) {
+                let found = marker.map_or_else(|| "no marker".to_owned(), |now| now.to_string());
+                self.doubt(subject, &found);
             }
             return;
         }
+        let post = self.shared.board.post(&subject.queue);
         let newest = subject.hint.newest.unwrap_or(0);
         let behind = newest > 0 && marker.is_none_or(|now| now.position < newest);
         let idle = post.state() == QueueState::Idle && !subject.hint.paused;
@@ -193,5 +214,25 @@ impl Looks {
         } else {
             self.hints.not_stranded(&subject.queue);
         }
+    }
+
+    /// Has its lane open the queue again, if it still holds it under the tenure that was looked at.
+    fn doubt(&self, subject: &Subject, found: &str) {
+        let post = self.shared.board.post(&subject.queue);
+        if let Some(held) = subject.held
+            && post.marker().is_some_and(|now| now.tenure == held.tenure)
+        {
+            tracing::warn!(event = "queue.doubt", queue = subject.queue, held = %held, found,
+                "Redis does not stand where it was left");
+            post.doubt.notify_one();
+        }
+    }
+}
+
+impl Subject {
+    /// Whether a queue that is held was opened in this life of the dataset; also of one that is not held.
+    fn lives_in(&self, incarnation: &str) -> bool {
+        let held = self.hold.as_ref().filter(|hold| self.held.is_some_and(|held| held.tenure == hold.token));
+        held.is_none_or(|hold| hold.incarnation == incarnation)
     }
 }

@@ -29,6 +29,7 @@ mod rotate;
 mod route;
 pub mod rules;
 mod shared;
+mod side;
 mod track;
 mod wake;
 mod window;

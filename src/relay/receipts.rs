@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shared::{Shared, of_redis};
-use crate::broker::{self, Link, receipts};
+use super::side::SideLink;
+use crate::broker::{self, receipts};
 use crate::config::Confirm;
 use crate::failpoint;
-use crate::fault::Fault;
+use crate::fault::{Fault, Origin};
 
 /// How often the streams are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ const SLICE: u64 = 1000;
 
 /// Runs until the relay stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut links: HashMap<String, Link> = HashMap::new();
+    let mut links: HashMap<String, SideLink> = HashMap::new();
     let mut said: HashMap<String, &'static str> = HashMap::new();
     loop {
         tokio::select! {
@@ -29,12 +30,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
         }
         for (target, key) in streams(&shared) {
-            let link = links.remove(&target);
+            let link = links.entry(target.clone()).or_default();
             // One target that does not answer delays the receipts of another by its time-out, and nothing else.
             match drain(&shared, &target, link, key.as_bytes()).await {
-                Ok(link) => {
+                Ok(()) => {
                     said.remove(&target);
-                    links.insert(target, link);
                 }
                 // The lanes say that a server is away.
                 Err(Fault::Retry(reason)) => {
@@ -62,22 +62,28 @@ fn streams(shared: &Shared) -> BTreeMap<String, String> {
         .collect()
 }
 
-async fn drain(shared: &Shared, target: &str, link: Option<Link>, key: &[u8]) -> Result<Link, Fault> {
-    let link = match link {
-        Some(link) => link,
-        None => of_redis(shared.targets.get(target, &shared.config(), &shared.metrics)?.connect().await)?,
-    };
+/// Reads one stream to its end; the connection is kept if it still works.
+async fn drain(shared: &Shared, target: &str, side: &mut SideLink, key: &[u8]) -> Result<(), Fault> {
+    let result = try_drain(shared, target, side, key).await;
+    if result.as_ref().is_err_and(|fault| fault.reason().origin == Origin::Redis) {
+        side.drop();
+    }
+    result
+}
+
+async fn try_drain(shared: &Shared, target: &str, side: &mut SideLink, key: &[u8]) -> Result<(), Fault> {
+    let link = side.get(shared, target).await?;
     loop {
-        let found = of_redis(receipts::read(&link, key, SLICE).await)?;
+        let found = of_redis(receipts::read(link, key, SLICE).await)?;
         if found.is_empty() {
-            return Ok(link);
+            return Ok(());
         }
         store(shared, target, &found).await?;
         failpoint::hit("receipts.stored");
         let entries: Vec<&str> = found.iter().map(|receipt| receipt.entry.as_str()).collect();
-        of_redis(broker::receipts::done(&link, key, &entries).await)?;
+        of_redis(broker::receipts::done(link, key, &entries).await)?;
         if shared.stop.is_cancelled() {
-            return Ok(link);
+            return Ok(());
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::baseline::Baseline;
+use super::open::Standing;
 use crate::batch::Marker;
 use crate::broker::Target;
 use crate::broker::evidence::{Break, Facts, judge};
@@ -65,6 +66,8 @@ pub(crate) struct Targets {
     known: Mutex<HashMap<String, (crate::config::RedisSettings, Target)>>,
     /// Those that are down, and whether it is writing that fails.
     down: Mutex<HashMap<String, bool>>,
+    /// The life of the dataset in which a lane opened a queue last.
+    lives: Mutex<HashMap<String, String>>,
     /// Those that are about to run out of memory.
     tight: Mutex<HashSet<String>>,
     /// Rung when one is back: whoever waits for it need not wait out its pause.
@@ -107,6 +110,16 @@ impl Targets {
         let target = target(name, settings)?.counted(name, Arc::clone(metrics));
         known.insert(name.to_owned(), (settings.clone(), target.clone()));
         Ok(target)
+    }
+
+    /// A lane opened a queue there, in that life of the dataset.
+    pub(crate) fn opened(&self, name: &str, incarnation: &str) {
+        lock(&self.lives).insert(name.to_owned(), incarnation.to_owned());
+    }
+
+    /// The life in which a lane opened a queue there last.
+    pub(crate) fn life(&self, name: &str) -> Option<String> {
+        lock(&self.lives).get(name).cloned()
     }
 
     /// A lane or a look could not use it. The first one says so.
@@ -263,6 +276,8 @@ impl Post {
 pub(crate) struct Hold {
     /// Its token.
     pub(crate) token: Uuid,
+    /// Where it was opened: by other settings it says nothing.
+    pub(crate) target: Target,
     /// The life of the dataset in which it was opened.
     pub(crate) incarnation: String,
     /// The newest ledger number then: catching up ends there.
@@ -288,10 +303,12 @@ const POSITIONS: usize = 8192;
 
 impl Hold {
     /// Of a tenure that has just begun.
-    pub(crate) fn new(token: Uuid, incarnation: String, ledger: &crate::pg::Opened, first: Option<Facts>) -> Self {
+    pub(crate) fn new(target: Target, standing: &Standing, first: Option<Facts>) -> Self {
+        let ledger = &standing.ledger;
         Self {
-            token,
-            incarnation,
+            token: standing.marker.tenure,
+            target,
+            incarnation: standing.incarnation.clone(),
             opened_at: ledger.newest,
             done: ledger.done,
             certified: AtomicBool::new(ledger.certified),

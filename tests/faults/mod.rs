@@ -2,6 +2,7 @@
 //!
 //! [`ledger`] holds what was committed against what stands in Redis; each other file is one kind of mishap.
 
+mod another_server;
 #[cfg(feature = "failpoints")]
 mod crash;
 #[cfg(feature = "failpoints")]

@@ -170,6 +170,11 @@ impl Proxy {
         }
     }
 
+    /// Another server for new connections; open ones stay with theirs, as behind a host name that changes.
+    pub fn lead_to(&self, target: u16) {
+        *lock(&self.shared.target) = loopback(target);
+    }
+
     /// What has happened so far.
     pub fn stats(&self) -> ProxyStats {
         let links = lock(&self.shared.links);
