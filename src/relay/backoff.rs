@@ -17,6 +17,14 @@ impl Backoff {
         Self { min, max: max.max(min), next: min }
     }
 
+    /// Other bounds from now on.
+    pub(crate) fn within(&mut self, min: Duration, max: Duration) -> &mut Self {
+        let next = self.next;
+        *self = Self::new(min, max);
+        self.next = if next < self.min { self.min } else { next.min(self.max) };
+        self
+    }
+
     /// How long to wait now.
     pub(crate) fn step(&mut self) -> Duration {
         let step = self.next;
@@ -43,5 +51,15 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.step() <= Duration::from_millis(10));
+    }
+
+    #[test]
+    fn other_bounds_count_from_the_next_wait_on() {
+        let mut backoff = Backoff::new(Duration::from_secs(3600), Duration::from_secs(3600));
+        assert!(backoff.step() >= Duration::from_secs(1800));
+        let (min, max) = (Duration::from_millis(10), Duration::from_millis(20));
+        assert!(backoff.within(min, max).step() <= max);
+        backoff.reset();
+        assert!(backoff.within(max, max).step() >= min);
     }
 }

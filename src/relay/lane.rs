@@ -47,8 +47,7 @@ pub(crate) struct Lane {
 impl Lane {
     /// Runs until the relay stops.
     pub(crate) async fn run(mut self) {
-        let config = self.shared.config();
-        let mut pace = Backoff::new(config.relay.retry_min.get(), config.relay.retry_max.get());
+        let mut pace = Backoff::new(Duration::ZERO, Duration::ZERO);
         let mut refused = Refused::new();
         let mut called = false;
         while called || self.called().await {
@@ -77,7 +76,7 @@ impl Lane {
                     called = !self.shared.stop.is_cancelled();
                 }
                 Err(fault) => {
-                    let pause = if is_refusal(&fault) { refused.pause(Instant::now()) } else { pace.step() };
+                    let pause = if is_refusal(&fault) { refused.pause(Instant::now()) } else { self.pause(&mut pace) };
                     self.wait(&fault, pause).await;
                     // Whoever opened it meanwhile keeps it: two healthy relays must not take turns.
                     called = self.is_ours(&fault).await && !self.shared.stop.is_cancelled();
@@ -90,11 +89,12 @@ impl Lane {
     /// Waits until there is a reason to take the queue; `false` when the relay stops.
     async fn called(&mut self) -> bool {
         // Drawn once per wait, so that two relays that see the same row do not come at the same moment.
-        let patience = self.shared.config().relay.takeover_after.get().mul_f64(1.0 + fastrand::f64() / 2.0);
+        let jitter = 1.0 + fastrand::f64() / 2.0;
         loop {
             if self.shared.stop.is_cancelled() {
                 return false;
             }
+            let patience = self.shared.config().relay.takeover_after.get().mul_f64(jitter);
             let hint = self.hints.borrow_and_update().clone();
             self.says(if hint.paused { QueueState::Paused } else { QueueState::Idle });
             if hint.calls(&self.shared.id, patience, Instant::now()) {
@@ -102,6 +102,7 @@ impl Lane {
             }
             tokio::select! {
                 changed = self.hints.changed() => if changed.is_err() { return false },
+                Ok(()) = self.config.changed() => {}
                 () = self.shared.stop.cancelled() => return false,
             }
         }
@@ -126,7 +127,10 @@ impl Lane {
         let link = of_redis(route.target.connect().await)?;
         if self.is_excused(route, &link).await? {
             // As patient as with a row that has just begun to wait.
-            tokio::time::sleep(shared.config().relay.takeover_after.get()).await;
+            tokio::select! {
+                () = tokio::time::sleep(shared.config().relay.takeover_after.get()) => {}
+                () = shared.stop.cancelled() => {}
+            }
             return Ok(Left::Gone);
         }
         let Some(standing) = open::open(&shared, route, &link).await? else {
@@ -204,7 +208,15 @@ impl Lane {
         owner.is_empty() || owner == self.shared.id
     }
 
+    /// How long to wait after a failure, by the configuration of this moment.
+    fn pause(&self, pace: &mut Backoff) -> Duration {
+        let relay = &self.shared.config().relay;
+        pace.within(relay.retry_min.get(), relay.retry_max.get()).step()
+    }
+
     /// The servers or the network are at fault: says so, waits.
+    ///
+    /// Another configuration may be what mends it.
     async fn wait(&mut self, fault: &Fault, pause: Duration) {
         let reason = fault.reason();
         self.says(QueueState::Waiting);
@@ -221,6 +233,7 @@ impl Lane {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = back => {}
+            Ok(()) = self.config.changed() => {}
             () = self.shared.stop.cancelled() => {}
         }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -74,6 +74,9 @@ impl Hints {
     }
 }
 
+/// How often the loop says that it lives.
+const BEAT: Duration = Duration::from_secs(3);
+
 /// What producers ring on.
 const CHANNEL: &str = "outbox";
 
@@ -86,12 +89,11 @@ struct Ears {
 impl Wake {
     /// Runs until the relay stops. Postgres going away and coming back is its business.
     pub(crate) async fn run(self) {
-        let config = self.shared.config();
-        let mut pace = Backoff::new(config.relay.retry_min.get(), config.relay.retry_max.get());
+        let mut pace = Backoff::new(Duration::ZERO, Duration::ZERO);
         let mut down = false;
         let mut said = None;
         while !self.shared.stop.is_cancelled() {
-            let result = self.session(&mut down, &mut pace).await;
+            let result = self.beating(self.session(&mut down, &mut pace)).await;
             let Err(fault) = result else { break };
             self.shared.metrics.postgres_up(false);
             self.health.postgres(false);
@@ -106,10 +108,29 @@ impl Wake {
                 tracing::warn!(event = "postgres.down", class = reason.class, reason = %reason.message,
                     "Postgres cannot be used; the relay tries again");
             }
+            let relay = self.shared.config().relay.clone();
+            let pause = pace.within(relay.retry_min.get(), relay.retry_max.get()).step();
+            let mut config = self.config.clone();
+            config.mark_unchanged();
+            let waited = async {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    Ok(()) = config.changed() => {}
+                    () = self.shared.stop.cancelled() => {}
+                }
+            };
+            self.beating(waited).await;
+        }
+    }
+
+    /// Beats for as long as something lasts that is bounded by itself: a sleep, or a question to Postgres. None of them is
+    /// a loop that hangs, however long they are configured to be.
+    async fn beating<T>(&self, lasting: impl Future<Output = T>) -> T {
+        let mut lasting = std::pin::pin!(lasting);
+        loop {
             self.beat();
-            tokio::select! {
-                () = tokio::time::sleep(pace.step()) => {}
-                () = self.shared.stop.cancelled() => {}
+            if let Ok(done) = tokio::time::timeout(BEAT, &mut lasting).await {
+                return done;
             }
         }
     }
@@ -166,7 +187,6 @@ impl Wake {
             }
             let asked = Instant::now();
             let work = self.ask(ears.as_ref(), ask).await?;
-            self.beat();
             if std::mem::replace(down, false) {
                 tracing::info!(event = "postgres.up", "Postgres can be used again");
                 self.shared.back.notify_waiters();
@@ -213,6 +233,8 @@ impl Wake {
                 None => std::future::pending().await,
             }
         };
+        let mut config = self.config.clone();
+        config.mark_unchanged();
         let cause = tokio::select! {
             notice = ring => match notice {
                 Some(Event::Notified { .. }) => {
@@ -223,6 +245,8 @@ impl Wake {
                 None => return Err(Fault::retry("postgres_closed", "the LISTEN connection is gone")),
             },
             () = self.shared.kick.notified() => "kick",
+            // How often to look may have changed.
+            Ok(()) = config.changed() => "kick",
             () = tokio::time::sleep_until(until.into()) => "timer",
             () = self.shared.stop.cancelled() => return Ok(false),
         };
