@@ -46,7 +46,7 @@ pub enum Appended {
     Already,
     /// There is no marker: nothing was done.
     Missing,
-    /// The marker is another tenure's, or rubbish: nothing was done. Holds the value as text.
+    /// The marker is another tenure's, or rubbish: nothing was done. Holds the value as text, cut: anybody may have written it.
     Foreign(String),
     /// The marker stands elsewhere than at `from`, and not past the batch: nothing was done. Holds its position.
     Gap(i64),
@@ -175,7 +175,7 @@ fn read(link: &Link, reply: Value) -> Result<Appended, Fault> {
         ("OK", Some(depth), None) => depth.parse().ok().map(|depth| Appended::Ok { depth }),
         ("ALREADY", None, None) => Some(Appended::Already),
         ("MISSING", None, None) => Some(Appended::Missing),
-        ("FOREIGN", Some(value), None) => Some(Appended::Foreign(value)),
+        ("FOREIGN", Some(value), None) => Some(Appended::Foreign(value.chars().take(80).collect())),
         ("GAP", Some(position), None) => position.parse().ok().map(Appended::Gap),
         ("WRONGTYPE", Some(key), Some(found)) => Some(Appended::WrongType { key, found }),
         ("NOPERM", Some(key), Some(command)) => return Err(faults::no_right(link.place(), &command, &key)),
