@@ -229,7 +229,9 @@ pub fn judge(before: &Facts, after: &Facts, pushed: u64) -> Option<Break> {
 /// The eviction policy, if by it the server may drop any key: then absence never proves anything.
 pub fn unsafe_policy(server: &Server) -> Option<&str> {
     let policy = server.maxmemory_policy.as_str();
-    (server.maxmemory > 0 && policy.starts_with("allkeys")).then_some(policy)
+    // Other servers have policies of their own (Dragonfly: `eviction`): what is not known to be harmless is not.
+    let harmless = policy.is_empty() || policy == "noeviction" || policy.starts_with("volatile-");
+    (server.maxmemory > 0 && !harmless).then_some(policy)
 }
 
 /// Under a `volatile-*` policy only keys that can expire are dropped, and ours cannot, or [`Break::Expires`] says so.

@@ -100,6 +100,10 @@ fn only_what_may_drop_our_keys_counts_as_eviction() {
     assert_eq!(class(&with("noeviction", 100, 3), &with("noeviction", 100, 0), 0), None);
     assert_eq!(unsafe_policy(&with("allkeys-random", 1, 0).server), Some("allkeys-random"));
     assert_eq!(unsafe_policy(&with("allkeys-random", 0, 0).server), None, "it has no limit to reach");
+    assert_eq!(unsafe_policy(&with("eviction", 1, 0).server), Some("eviction"), "a policy of another server");
+    for harmless in ["", "noeviction"] {
+        assert_eq!(unsafe_policy(&with(harmless, 1, 0).server), None);
+    }
     assert_eq!(unsafe_policy(&with("volatile-lru", 1, 0).server), None);
 }
 
