@@ -186,7 +186,11 @@ fn verdict(code: &str, setting: &str) -> Verdict {
                 "a transaction pooler lost a prepared statement: correct its mode or connect directly in {setting}"
             ),
         ),
-        "25006" => retry("read_only", "the server is a read-only standby: waiting for a primary"),
+        "25006" => retry(
+            "read_only",
+            "the session is read-only: the server is a standby, or default_transaction_read_only is set for the role, the \
+             database or the server",
+        ),
         "40001" => retry("serialization", ""),
         "40P01" => retry("deadlock", ""),
         "55P03" => retry("lock_timeout", ""),
