@@ -48,9 +48,10 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Reads up to `count` receipts, oldest first; none if there is no such stream.
-pub async fn read(link: &Link, key: &[u8], count: u64) -> Result<Vec<Receipt>, Fault> {
-    let reply = link.command(redis::cmd("XRANGE").arg(key).arg("-").arg("+").arg("COUNT").arg(count.max(1))).await;
+/// Reads up to `count` receipts, oldest first, from the beginning or after one; none if there is no such stream.
+pub async fn read(link: &Link, key: &[u8], after: Option<&str>, count: u64) -> Result<Vec<Receipt>, Fault> {
+    let from = after.map_or_else(|| "-".to_owned(), |entry| format!("({entry}"));
+    let reply = link.command(redis::cmd("XRANGE").arg(key).arg(from).arg("+").arg("COUNT").arg(count.max(1))).await;
     let unexpected = || faults::protocol(link.place(), "XRANGE");
     let Value::Array(entries) = reply.map_err(|fault| about(fault, link, key))? else { return Err(unexpected()) };
     entries.into_iter().map(|entry| receipt(entry).ok_or_else(unexpected)).collect()

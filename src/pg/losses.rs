@@ -248,9 +248,11 @@ impl Outbox {
         Ok(one(&rows, "ack")?.get(0))
     }
 
-    /// Takes down that a worker gave a task up; whether that was new, and the task known.
-    pub async fn give_up(&self, task_id: Uuid, class: &str, error: &str) -> Result<bool, Fault> {
-        let params: [Param<'_>; 3] = [(&task_id, Type::UUID), (&class, Type::TEXT), (&error, Type::TEXT)];
+    /// Takes down that workers gave tasks up, each with an error's class and text; of how many that was new, and the task
+    /// known.
+    pub async fn give_up(&self, task_ids: &[Uuid], classes: &[&str], errors: &[&str]) -> Result<i64, Fault> {
+        let params: [Param<'_>; 3] =
+            [(&task_ids, Type::UUID_ARRAY), (&classes, Type::TEXT_ARRAY), (&errors, Type::TEXT_ARRAY)];
         let rows = self.database.transaction("fail", &self.sql.fail, &params).await?;
         Ok(one(&rows, "fail")?.get(0))
     }

@@ -57,3 +57,24 @@ async fn a_key_in_the_way_of_the_receipts_is_told_once_and_they_are_heard_when_i
     let told = relay.events().iter().filter(|event| event.name() == "receipts.unread").count();
     assert_eq!(told, 1);
 }
+
+#[tokio::test]
+async fn a_receipt_of_a_done_task_does_not_wait_for_thousands_of_failures_before_it() {
+    let fixture = Fixture::new();
+    let rows = insert(&fixture, "jobs", 1);
+    let mut client = fixture.redis.connect().unwrap();
+    for n in 0..3000 {
+        let id = format!("00000000-0000-4000-8000-{n:012}");
+        client.send(["XADD", "outbox:receipts", "*", "task_id", &id, "error_class", "E", "error", "no"]).unwrap();
+    }
+    (0..3000).for_each(|_| drop(client.read().unwrap()));
+    client.cmd(["XADD", "outbox:receipts", "*", "task_id", &rows[0]]).unwrap();
+    let _relay = relay(&fixture, &RECEIPT).await;
+    let order = "select count(*) from outbox_receipt \
+                 where acked_at < (select acked_at from outbox_receipt where task_id = '";
+    answers(&fixture, &format!("select outbox_status('{}')", rows[0]), "consumed");
+    let before: usize = fixture.database.sql(&format!("{order}{}')", rows[0])).trim().parse().unwrap();
+    assert!(before <= 200, "{before} failures were stored first");
+    deleted(&fixture);
+    assert_eq!(fixture.database.sql("select count(*) from outbox_receipt").trim(), "3001");
+}

@@ -106,9 +106,9 @@ impl Metrics {
         self.relay.receipts.with_label_values(&[target]).inc_by(u64::try_from(receipts).unwrap_or(u64::MAX));
     }
 
-    /// A worker's receipt said that it gave a task up, and the task is dead now.
-    pub fn given_up(&self, target: &str) {
-        self.relay.given_up.with_label_values(&[target]).inc();
+    /// Workers' receipts said that they gave tasks up, and the tasks are dead now.
+    pub fn given_up(&self, target: &str, tasks: u64) {
+        self.relay.given_up.with_label_values(&[target]).inc_by(tasks);
     }
 
     /// The doorbell rang here.
