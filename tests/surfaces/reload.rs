@@ -131,3 +131,51 @@ async fn passwords_that_changed_are_used(tell: impl FnOnce(&mut RelayProcess)) {
         assert!(!log.contains(secret), "the log shows {secret}");
     }
 }
+
+const HOURS: &str = "[relay]\nretry_min = \"1h\"\nretry_max = \"1h\"\npoll_interval = \"1h\"\nidle_look = \"1h\"\n";
+
+/// With waits of an hour; then with short ones.
+fn waits(fixture: &Fixture, long: bool) -> String {
+    let text = fixture.config(HOURS);
+    let text = text.replace("[database]", "[database]\ndoorbell = \"off\"");
+    if long { text } else { text.replace("\"1h\"", "\"200ms\"") }
+}
+
+fn shorten(fixture: &Fixture, relay: &mut RelayProcess) {
+    fs::write(file_of(fixture, 1), waits(fixture, false)).unwrap();
+    relay.signal(Signal::HUP);
+}
+
+#[tokio::test]
+async fn a_queue_that_waits_after_a_failure_takes_up_shorter_waits() {
+    let fixture = Fixture::new();
+    let never_tight = [("OUTBOXD_REDIS__DEFAULT__MEMORY_PERCENT", "100")];
+    fixture.redis.cmd(["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    fixture.database.sql("insert into outbox (queue, task) values ('a', 't')");
+    let mut relay = RelayProcess::start(&fixture.sandbox, &waits(&fixture, true), &never_tight, &[]);
+    let retry = relay.wait_event("queue.retry", |_| true, SOON).await;
+    assert!(retry.field("after_ms").as_u64().unwrap() >= 1_800_000, "{retry:?}");
+    shorten(&fixture, &mut relay);
+    relay.wait_event("queue.retry", |event| event.field("after_ms").as_u64().unwrap() <= 200, SOON).await;
+    fixture.redis.cmd(["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    assert!(eventually_blocking(SOON, || len(&fixture, "a") == 1));
+}
+
+#[tokio::test]
+async fn a_relay_that_sleeps_takes_up_shorter_intervals_and_beats_meanwhile() {
+    let fixture = Fixture::new();
+    let mut relay = RelayProcess::start(&fixture.sandbox, &waits(&fixture, true), &[], &[]);
+    let at = address(&mut relay).await;
+    relay.wait_event("relay.ready", |_| true, SOON).await;
+    let beat = || -> f64 {
+        super::metric(&at, "outboxd_heartbeat_timestamp_seconds").map_or(0.0, |beat| beat.parse().unwrap())
+    };
+    assert!(eventually_blocking(SOON, || beat() > 0.0));
+    let first = beat();
+    assert!(eventually_blocking(SOON, || beat() >= first + 5.0), "it does not beat while it sleeps");
+    fixture.database.sql("insert into outbox (queue, task) values ('a', 't')");
+    shorten(&fixture, &mut relay);
+    assert!(eventually_blocking(SOON, || len(&fixture, "a") == 1));
+    fixture.redis.flushall().unwrap();
+    relay.wait_event("queue.loss", |_| true, SOON).await;
+}
