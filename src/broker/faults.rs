@@ -287,7 +287,7 @@ fn noperm(place: &str, detail: &str) -> Fault {
         "noperm",
         format!(
             "{place} answered NOPERM {}: grant the user in `url` its commands and keys \
-             (ACL: ~<queue keys> ~outbox:m:* +eval +evalsha +script|load +info +hget +hmget +hset +type +lpush +rpush +llen \
+             (ACL: ~<queue keys> ~outbox:m:* ~outbox:r:* +set +mget +eval +evalsha +script|load +info +hget +hmget +hset +type +lpush +rpush +llen \
              +xadd +xgroup|create +xinfo +xrange +xlen +multi +exec, and to confirm what was consumed: +pttl +lrange +hlen \
              +hvals +xpending +xdel +memory|usage ~<lists or hash of messages in flight>), then resume the queue",
             shorten(detail)

@@ -6,6 +6,7 @@
 //! - [`Target`] is a server as the configuration names it, [`Link`] one connection to it;
 //! - [`append`] moves a queue from one position of its ledger to a later one, messages and marker together;
 //! - [`observe`] and [`open()`] are the way back in after anything uncertain;
+//! - [`signs()`] tells other relays that this one looks, and which of them do;
 //! - [`look()`] reads all markers of a server and its health at once, [`depth()`] counts what stands in a queue;
 //! - [`snapshot()`] tells which rows stand somewhere in Redis, marker and messages of one instant; [`evidence`] judges
 //!   from two of them whether absence may be believed;
@@ -27,6 +28,7 @@ mod publish;
 pub mod receipts;
 mod scripts;
 mod sentinel;
+mod signs;
 mod snapshot;
 mod tls;
 mod told;
@@ -40,4 +42,5 @@ pub use look::{Look, Spot, look};
 pub use marker::{Found, field, marker_key};
 pub use open::{Observed, Opened, observe, open};
 pub use publish::{Appended, Batch, append};
+pub use signs::signs;
 pub use snapshot::{Present, Snapshot, SnapshotAsk, snapshot};

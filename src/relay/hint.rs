@@ -29,6 +29,8 @@ pub(crate) struct Hint {
     pub(crate) due: Option<Instant>,
     /// Something in Redis is to be watched, and no living relay does.
     pub(crate) abandoned: bool,
+    /// The relay that holds the queue does not look at Redis, although its session in Postgres stands.
+    pub(crate) blind: bool,
     /// Redis stands behind the ledger with nobody to see to it.
     pub(crate) stranded: Option<Stranded>,
 }
@@ -76,8 +78,14 @@ impl Hint {
             waiting: Duration::ZERO,
             due: None,
             abandoned: false,
+            blind: false,
             stranded: None,
         }
+    }
+
+    /// Whether nobody watches what stands in Redis.
+    pub(crate) fn is_free(&self) -> bool {
+        self.abandoned || self.blind
     }
 
     /// Whether a relay that does not hold the queue should take it now.
@@ -89,7 +97,7 @@ impl Hint {
         if self.paused {
             return false;
         }
-        if self.abandoned {
+        if self.is_free() {
             return true;
         }
         let patience = if self.owner.is_empty() || self.owner == relay { Duration::ZERO } else { patience };
@@ -137,6 +145,8 @@ mod tests {
         let abandoned = Hint { abandoned: true, owner: "dead".to_owned(), ..Hint::unknown(Instant::now()) };
         assert!(abandoned.calls("me", PATIENCE, Instant::now()));
         assert!(!Hint { paused: true, ..abandoned }.calls("me", PATIENCE, Instant::now()));
+        let blind = Hint { blind: true, owner: "frozen".to_owned(), ..Hint::unknown(Instant::now()) };
+        assert!(blind.calls("me", PATIENCE, Instant::now()));
     }
 
     #[test]

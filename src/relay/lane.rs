@@ -162,7 +162,7 @@ impl Lane {
     async fn is_excused(&mut self, route: &Route, link: &Link) -> Result<bool, Fault> {
         let lives = {
             let hint = self.hints.borrow();
-            hint.owner != self.shared.id && !hint.owner.is_empty() && !hint.abandoned
+            hint.owner != self.shared.id && !hint.owner.is_empty() && !hint.is_free()
         };
         if !lives {
             return Ok(false);

@@ -4,7 +4,7 @@
 //! holds and whose marker stands below the newest ledger number is stranded: its relay died after a plan, or Redis lost
 //! something while nobody was there. An empty list is never evidence of anything.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::hint::Hint;
 use super::route::Route;
 use super::shared::{Hold, Shared, of_redis};
 use super::side::{SideLink, is_replica};
+use super::sight::{self, Sights};
 use super::wake::Hints;
 use crate::batch::Marker;
 use crate::broker::{self, Look};
@@ -34,6 +35,8 @@ const DEPTHS: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Line {
     side: SideLink,
+    /// Who else looks there.
+    sights: Sights,
     /// When the depths were last read over it.
     depths: Option<Instant>,
 }
@@ -157,6 +160,7 @@ impl Looks {
 
     async fn try_look(&self, target: &str, line: &mut Line, subjects: &[Subject]) -> Result<(), Fault> {
         let look = self.ask(target, line, subjects).await?;
+        self.sign(target, line, subjects).await?;
         let mut unsaid = None;
         let incarnation = look.server.incarnation.to_string();
         if let Some(settings) = self.shared.config().redis.get(target) {
@@ -193,6 +197,37 @@ impl Looks {
                 return look;
             }
         }
+    }
+
+    /// Leaves a sign that this relay looks, and tells the lanes of queues whose holder has left none for long.
+    async fn sign(&self, target: &str, line: &mut Line, subjects: &[Subject]) -> Result<(), Fault> {
+        let is_other = |owner: &&String| !owner.is_empty() && **owner != self.shared.id;
+        let owners: BTreeSet<&String> = subjects.iter().map(|subject| &subject.hint.owner).filter(is_other).collect();
+        let owners: Vec<String> = owners.into_iter().cloned().collect();
+        let key = |relay: &str| sight::key(self.shared.installation, relay);
+        let keys: Vec<_> = owners.iter().map(|owner| key(owner)).collect();
+        let (own, sign) = (key(&self.shared.id), line.sights.next(self.shared.config().relay.idle_look.get()));
+        let link = line.side.get(&self.shared, target).await?;
+        let Some(signs) = of_redis(broker::signs(link, (&own, &sign), sight::KEPT, &keys).await)? else {
+            return Ok(());
+        };
+        line.sights.keep(&owners);
+        let mut signs = signs.into_iter();
+        if line.sights.has_twin(signs.next().flatten().as_deref(), Instant::now()) {
+            tracing::warn!(
+                event = "relay.twin",
+                relay = self.shared.id,
+                redis = target,
+                "another relay has the same relay.id; give each its own, or they take their queues from each other"
+            );
+        }
+        for (owner, sign) in owners.iter().zip(signs) {
+            let blind = line.sights.saw(owner, sign.as_deref(), Instant::now());
+            for subject in subjects.iter().filter(|subject| subject.hint.owner == *owner) {
+                self.hints.blind(&subject.queue, owner, blind);
+            }
+        }
+        Ok(())
     }
 
     fn judge(&self, subject: &Subject, marker: Option<Marker>, incarnation: &str) {

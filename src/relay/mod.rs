@@ -5,7 +5,7 @@
 //! [`publish`] moves Redis from *n-1* to *n* in one script, within the [`window`]. Nothing is written to Postgres
 //! afterwards: [`mark`] copies the markers' positions there once a second. After anything uncertain the lane goes back
 //! to [`open`], the only way in. Beside the corridor, [`look`] asks Redis once a second whether it still stands where it
-//! was left, [`confirm`] what was consumed, by [`rules`] that decide what absence proves ([`receipts`] come from workers),
+//! was left, and whether its queues' holders look as well ([`sight`]), [`confirm`] what was consumed, by [`rules`] that decide what absence proves ([`receipts`] come from workers),
 //! and [`incident`] tells what was lost; [`rotate`] empties segments, [`gauge`] counts. [`drain`] is the end.
 
 mod absence;
@@ -30,6 +30,7 @@ mod route;
 pub mod rules;
 mod shared;
 mod side;
+mod sight;
 mod track;
 mod wake;
 mod window;

@@ -64,6 +64,24 @@ impl Hints {
         self.set_stranded(queue, |_| None);
     }
 
+    /// Says whether the relay that holds a queue has ceased to look at Redis. Said once in the log.
+    pub(crate) fn blind(&self, queue: &str, owner: &str, blind: bool) {
+        if let Some(hint) = self.map().get(queue) {
+            let news = hint.send_if_modified(|hint| {
+                let blind = blind && hint.owner == owner;
+                std::mem::replace(&mut hint.blind, blind) != blind && blind
+            });
+            if news {
+                tracing::warn!(
+                    event = "queue.unwatched",
+                    queue,
+                    relay = owner,
+                    "the relay that holds the queue does not look at Redis any more; another one takes it"
+                );
+            }
+        }
+    }
+
     fn set_stranded(&self, queue: &str, change: impl FnOnce(Option<Stranded>) -> Option<Stranded>) {
         if let Some(hint) = self.map().get(queue) {
             hint.send_if_modified(|hint| {
@@ -300,7 +318,9 @@ impl Wake {
         sender.send_modify(|hint| {
             hint.newest = queue.newest;
             hint.reached = queue.reached;
-            hint.owner = queue.owner.clone().unwrap_or_default();
+            let owner = queue.owner.clone().unwrap_or_default();
+            hint.blind &= owner == hint.owner;
+            hint.owner = owner;
             hint.paused = queue.paused;
             hint.resumes = queue.resumes;
             hint.due = queue.due;

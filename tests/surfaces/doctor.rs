@@ -78,8 +78,8 @@ fn a_policy_by_which_queues_can_go_is_found_unless_receipts_tell() {
 fn a_right_that_is_missing_in_redis_is_found_by_command_and_key() {
     let fixture = Fixture::new();
     fixture.database.sql("select outbox_enqueue('celery', 't')");
-    let rights = "ACL SETUSER outboxd on >secret ~outbox:m:* ~celery ~celery\x06\x16* ~unacked +eval +evalsha +script|load +multi \
-                  +exec +info +hget +hmget +hset +type +pttl +lpush +llen +hlen +hvals +memory|usage +client|setname +select +time";
+    let rights = "ACL SETUSER outboxd on >secret ~outbox:m:* ~outbox:r:* ~celery ~celery\x06\x16* ~unacked +eval +evalsha +script|load +multi \
+                  +exec +info +hget +hmget +hset +type +pttl +set +mget +lpush +llen +hlen +hvals +memory|usage +client|setname +select +time";
     fixture.redis.cmd(rights.split_whitespace()).unwrap();
     let url = fixture.redis.url(0).replace("redis://", "redis://outboxd:secret@");
     let found = findings(&fixture, &fixture.database.url(), &url, &[]);

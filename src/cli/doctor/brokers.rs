@@ -118,7 +118,13 @@ fn refusal(words: &[String]) -> String {
 /// The commands that a relay runs for these queues, each once, with its key.
 fn needed(queues: &[&QueueSettings], receipts: &str, check: &str, report: &mut Report) -> Vec<Vec<Vec<u8>>> {
     // What looks are made of; EVAL and INFO have run already.
-    let mut commands = BTreeSet::from([vec![b"MULTI".to_vec()], vec![b"EXEC".to_vec()]]);
+    let sign = b"outbox:r:{database}/relay".to_vec();
+    let mut commands = BTreeSet::from([
+        vec![b"MULTI".to_vec()],
+        vec![b"EXEC".to_vec()],
+        vec![b"SET".to_vec(), sign.clone(), b"1".to_vec()],
+        vec![b"MGET".to_vec(), sign],
+    ]);
     let mut add = |words: &[&[u8]]| {
         commands.insert(words.iter().map(|word| word.to_vec()).collect::<Vec<_>>());
     };
