@@ -46,21 +46,18 @@ impl Confirms {
         }
         let replayed = subject.hold.replayed.swap(0, Ordering::Relaxed);
         let rows = i64::try_from(replayed).unwrap_or(i64::MAX);
-        match self.shared.outbox.recovered(&subject.queue, marker.position, rows).await {
-            Ok(recovered) => {
-                subject.hold.incidents.store(recovered.open > 0, Ordering::Relaxed);
-                for took in recovered.took {
-                    self.shared.metrics.recovered(&subject.queue, took);
-                    tracing::info!(
-                        event = "queue.recovered",
-                        queue = subject.queue,
-                        took_ms = took.as_millis(),
-                        "everything that a loss took has been sent again; see `outboxd incident list`"
-                    );
-                }
-            }
-            // Whether it was written is not known: counting it twice would be worse than not at all.
-            Err(fault) => tracing::debug!(event = "incident.unwritten", queue = subject.queue, reason = %fault),
+        // Whether it was written is not known if it fails: counting it twice would be worse than not at all.
+        let written = self.shared.outbox.recovered(&subject.queue, marker.position, rows).await;
+        let Some(recovered) = self.shared.chores.ended("incident", &subject.queue, written) else { return };
+        subject.hold.incidents.store(recovered.open > 0, Ordering::Relaxed);
+        for took in recovered.took {
+            self.shared.metrics.recovered(&subject.queue, took);
+            tracing::info!(
+                event = "queue.recovered",
+                queue = subject.queue,
+                took_ms = took.as_millis(),
+                "everything that a loss took has been sent again; see `outboxd incident list`"
+            );
         }
     }
 }

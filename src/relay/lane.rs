@@ -182,8 +182,9 @@ impl Lane {
     async fn record(&self) {
         if let Some(marker) = self.post.marker() {
             // Late is harmless: the next opening reads the marker itself.
-            let _tried: Result<(), Fault> =
-                self.shared.outbox.mark(&[self.queue.as_str()], &[marker.tenure], &[marker.position]).await;
+            let queue = self.queue.as_str();
+            let marked = self.shared.outbox.mark(&[queue], &[marker.tenure], &[marker.position]).await;
+            self.shared.chores.ended("record", queue, marked);
         }
     }
 

@@ -22,8 +22,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = tokio::time::sleep(EVERY) => {}
             () = shared.stop.cancelled() => return,
         }
-        // A failure is said by the wake loop, which asks Postgres all the time; the next second tries again.
-        let _tried: Result<(), Fault> = mark(&shared, &mut written).await;
+        // The next second tries again.
+        let marked = mark(&shared, &mut written).await;
+        shared.chores.ended("mark", "", marked);
     }
 }
 

@@ -12,6 +12,7 @@ mod absence;
 mod backoff;
 mod baseline;
 mod bell;
+mod chore;
 mod confirm;
 pub(crate) mod drain;
 mod encode;
@@ -87,6 +88,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
         installation: identity.installation,
         targets: Targets::default(),
         board: Board::default(),
+        chores: chore::Chores::default(),
         kick: Notify::new(),
         back: Notify::new(),
         stop: CancellationToken::new(),

@@ -21,8 +21,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = tokio::time::sleep(pause) => {}
             () = shared.stop.cancelled() => return,
         }
-        // An outage is said by the wake loop; whatever was not done now is done later.
-        let _tried: Result<(), Fault> = turn(&shared, &mut full).await;
+        // Whatever was not done now is done later.
+        let turned = turn(&shared, &mut full).await;
+        shared.chores.ended("retention", "", turned);
     }
 }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::baseline::Baseline;
+use super::chore::Chores;
 use super::open::Standing;
 use crate::batch::Marker;
 use crate::broker::Target;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) targets: Targets,
     /// What the lanes say of themselves, by queue.
     pub(crate) board: Board,
+    /// What the work in the background says of itself.
+    pub(crate) chores: Chores,
     /// Wakes the wake loop.
     pub(crate) kick: Notify,
     /// Rung when Postgres is back.

@@ -115,6 +115,7 @@ impl Wake {
             let Err(fault) = result else { break };
             self.shared.metrics.postgres_up(false);
             self.health.postgres(false);
+            self.shared.chores.outage(true);
             // The session that listened is gone with the error: nobody rings for this relay.
             self.shared.metrics.listen_connected(false);
             self.shared.metrics.doorbell_armed(false);
@@ -212,6 +213,7 @@ impl Wake {
             pace.reset();
             self.shared.metrics.postgres_up(true);
             self.health.postgres(true);
+            self.shared.chores.outage(false);
             let seen = self.tell(&work, asked);
             let armed = bell.answered(ask, &work, seen, Instant::now());
             self.shared.metrics.doorbell_armed(armed);
