@@ -111,7 +111,7 @@ impl Wake {
         let mut down = false;
         let mut said = None;
         while !self.shared.stop.is_cancelled() {
-            let result = self.beating(self.session(&mut down, &mut pace)).await;
+            let result = self.beating(Box::pin(self.session(&mut down, &mut pace))).await;
             let Err(fault) = result else { break };
             self.shared.metrics.postgres_up(false);
             self.health.postgres(false);
