@@ -13,12 +13,12 @@ judged as (
 ranked as (
   select j.*, row_number() over (partition by j.fit order by j.last_failed_at, j.id) as n from judged j)
 select r.queue,
-       coalesce(array_agg(r.id order by r.id) filter (where r.fit and r.n <= $7), '{}') as ids,
+       coalesce(pg_catalog.array_agg(r.id order by r.id) filter (where r.fit and r.n <= $7), '{}') as ids,
        count(*) filter (where r.done and not r.fit) as done,
        count(*) filter (where r.cancelled and not r.done and not r.fit) as cancelled,
        count(*) filter (where r.fit and r.n > $7) as remaining,
        -- Only of rows that were named: those that are missing here are not dead.
-       case when $1::uuid[] is not null then array_agg(distinct r.task_id) else '{}' end as task_ids,
+       case when $1::uuid[] is not null then pg_catalog.array_agg(distinct r.task_id) else '{}' end as task_ids,
        clock_timestamp() as at
   from ranked r
  group by r.queue

@@ -26,7 +26,7 @@ select current_user::text, current_setting('server_version'), pg_is_in_recovery(
                from pg_class c
                join pg_namespace n on n.oid = c.relnamespace
                left join pg_roles r on r.rolname = 'outbox_relay'
-              cross join unnest(array['select', 'insert', 'update', 'delete']) as wanted(privilege)
+              cross join pg_catalog.unnest(array['select', 'insert', 'update', 'delete']) as wanted(privilege)
               where n.nspname in ($1, $2) and c.relkind in ('r', 'p') and c.relname like 'outbox%'
                 and (r.oid is null and c.relname <> 'outbox_migration'
                      or has_table_privilege(r.oid, c.oid, wanted.privilege))

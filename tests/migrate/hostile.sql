@@ -28,7 +28,7 @@ begin
     'jsonb_build_object(text, bigint) returns jsonb', 'jsonb_build_array(text) returns jsonb',
     'pg_column_size(jsonb) returns int', 'pg_column_size(text) returns int', 'pg_column_compression(jsonb) returns text',
     'pg_typeof(jsonb) returns regtype', 'octet_length(varchar) returns int', 'left(varchar, int) returns text', 'substr(varchar, int) returns text',
-    'pg_sequence_last_value(oid) returns bigint', 'nextval(text) returns bigint', 'greatest_of(int) returns int'] loop
+    'pg_sequence_last_value(oid) returns bigint', 'nextval(text) returns bigint', 'pg_total_relation_size(oid) returns bigint'] loop
     execute pg_catalog.format($f$create function public.%s language plpgsql as $b$ begin perform public.trap(%L); return%s; end $b$ $f$,
       v_call, v_call, case when v_call like '%setof%' then '' else ' null' end);
   end loop;
@@ -44,7 +44,8 @@ begin
     select * from (values ('&', 'bigint', 'integer', 'bigint'), ('|', 'bigint', 'integer', 'bigint'), ('||', 'text', 'uuid', 'text'),
                           ('||', 'text', 'integer', 'text'), ('||', 'text', 'bigint', 'text'), ('=', 'uuid', 'text', 'boolean'),
                           ('=', 'varchar', 'text', 'boolean'), ('*', 'interval', 'integer', 'interval'), ('<', 'smallint', 'numeric', 'boolean'),
-                          ('<>', 'bigint', 'numeric', 'boolean'), ('%', 'bigint', 'numeric', 'numeric')) v(op, l, r, t)
+                          ('<>', 'bigint', 'numeric', 'boolean'), ('%', 'bigint', 'numeric', 'numeric'),
+                          ('=', 'oid', 'regprocedure', 'boolean'), ('=', 'oid', 'regclass', 'boolean')) v(op, l, r, t)
   loop
     execute pg_catalog.format($f$create function public.%I(%s, %s) returns %s language plpgsql as $b$ begin perform public.trap(%L); return null; end $b$ $f$,
       'trap_' || v_pair.l || v_pair.r || pg_catalog.md5(v_pair.op), v_pair.l, v_pair.r, v_pair.t, v_pair.l || v_pair.op || v_pair.r);
