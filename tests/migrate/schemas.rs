@@ -144,7 +144,7 @@ async fn who_may_create_in_the_applications_schema_has_nothing_run_as_the_owner_
     called.sort_unstable();
     let there = "select string_agg(p.proname, ' ' order by p.proname collate \"C\") from pg_proc p
                   where p.pronamespace in ('public'::regnamespace, 'outboxd'::regnamespace) and p.prosecdef
-                    and p.proowner = (select c.relowner from pg_class c where c.oid = 'outbox'::regclass)";
+                    and p.proowner = (select c.relowner from pg_class c where c.oid = 'outbox'::regclass::oid)";
     assert_eq!(text(&client, there).await, called.join(" "), "a function that runs as its owner needs its calls above");
     // The traps do work: what looks for names in the application's schema falls into them.
     client.batch_execute("select format('%s', 1::bigint), array_ndims(array['[]']::jsonb[])").await.unwrap();
