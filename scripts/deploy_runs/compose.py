@@ -24,7 +24,7 @@ IMAGES = {
     "postgres": {"user": "65501", "before": ["/shared/postgres"]},
     "redis": {"user": "65502"},
     "outboxd": {"user": "65532", "before": ["/usr/bin/outboxd"],
-                "environment": {"OUTBOXD_HTTP__LISTEN": "0.0.0.0:9187"}},
+                "environment": {"OUTBOXD_HTTP__LISTEN": "0.0.0.0:14187"}},
     "outboxd-demo": {"user": "65532", "folder": str(DEPLOY / "demo")},
     "prometheus": {"user": "65503", "before": ["/usr/bin/prometheus"]},
 }

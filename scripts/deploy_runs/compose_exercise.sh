@@ -25,7 +25,7 @@ printf '#!/bin/sh\nexec /usr/bin/python3 /repository/scripts/deploy_runs/compose
 chmod 755 /run/docker/docker
 install -m 755 /shared/outboxd /usr/bin/outboxd
 
-status() { curl -sf localhost:9187/api/v1/status; }
+status() { curl -sf localhost:14187/api/v1/status; }
 prometheus_sees_it() {
   within 20 bash -c 'curl -s "localhost:9090/api/v1/query?query=up" | grep -q "\"1\"\]"' &&
     within 20 bash -c 'curl -s "localhost:9090/api/v1/query?query=outboxd_build_info" | grep -q "\"1\"\]"'
@@ -39,7 +39,7 @@ bad = [(r[\"name\"], r[\"health\"], r.get(\"lastError\")) for r in rules if r[\"
 print(len(rules), bad)
 sys.exit(bool(bad) or not rules)"'
 }
-metrics_are_clean() { curl -s localhost:9187/metrics | promtool check metrics; }
+metrics_are_clean() { curl -s localhost:14187/metrics | promtool check metrics; }
 
 compose=(docker compose -f deploy/compose.yaml)
 holds "the quickstart comes up, in order, every service healthy" "${compose[@]}" up -d --build --wait

@@ -8,7 +8,7 @@ set -uo pipefail
 export PATH=$PATH:$OUTBOXD_PG_BIN
 cd /shared || exit 1
 
-status=http://127.0.0.1:9187
+status=http://127.0.0.1:14187
 admin() { psql -h /run/postgresql -U postgres -d app -qAtX -v ON_ERROR_STOP=1 -c "$1"; }
 of_image() { python3 -c "import json; c = json.load(open('image.json'))['Docker']['config']; print($1)"; }
 engine() { crun --cgroup-manager=disabled "$@"; }
@@ -103,7 +103,7 @@ runs_as_the_chart_says() {
   chmod 600 /run/secrets/database /run/secrets/redis
   python3 /repository/scripts/deploy_runs/bundle.py pod pod &&
     engine run --detach --bundle /run/pod --pid-file /run/pod.pid pod >/run/pod.out 2>&1 </dev/null &&
-    within 30 curl -sf http://127.0.0.2:9187/readyz && curl -sf http://127.0.0.2:9187/livez || return 1
+    within 30 curl -sf http://127.0.0.2:14187/readyz && curl -sf http://127.0.0.2:14187/livez || return 1
   admin "select outbox_enqueue('default', 'shop.task', '[3]')" >/dev/null &&
     within 30 bash -c '[ "$(redis-cli -n 1 llen default)" = 3 ]' && grep -q '"event"' /run/pod.out && engine kill pod TERM
 }
@@ -126,7 +126,7 @@ holds "\`migrate up\` in it brings the schema" once migrate '["migrate", "up"]' 
 holds "its command relays, and its health check says so" started
 holds "it runs as 65532, without capabilities, on a read-only file system without /tmp" it_is_nobody
 holds "\`doctor\` in it finds nothing" once doctor '["doctor"]' "${urls[@]}"
-holds "it answers on every address, not on loopback's first alone" curl -sf http://127.0.0.2:9187/readyz
+holds "it answers on every address, not on loopback's first alone" curl -sf http://127.0.0.2:14187/readyz
 holds "a committed row reaches Redis" a_row_reaches_redis
 holds "SIGHUP takes up a changed password, without a restart" takes_a_changed_password
 holds "without Redis it stays healthy" stays_ready_without_redis

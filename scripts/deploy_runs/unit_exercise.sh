@@ -8,7 +8,7 @@ set -uo pipefail
 export PATH=$PATH:$OUTBOXD_PG_BIN
 cd /repository || exit 1
 
-export status=http://127.0.0.1:9187
+export status=http://127.0.0.1:14187
 admin() { psql -h /run/postgresql -U postgres -d app -qAtX -v ON_ERROR_STOP=1 -c "$1"; }
 property() { systemctl show outboxd --property "$1" --value; }
 main() { property MainPID; }

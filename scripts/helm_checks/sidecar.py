@@ -39,7 +39,7 @@ def it_is_modest_and_asks_nothing_of_redis(charts):
         relay = relay_of(app(kube, charts), kind)
         variables = environment(relay)
         assert variables["OUTBOXD_DATABASE__POOL_SIZE"] == "2"
-        assert variables["OUTBOXD_HTTP__LISTEN"] == "0.0.0.0:9187"
+        assert variables["OUTBOXD_HTTP__LISTEN"] == "0.0.0.0:14187"
         assert variables["OUTBOXD_RELAY__DRAIN"] == "committed"
         paths = {name: relay[name + "Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
         assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}, paths
