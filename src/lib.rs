@@ -15,4 +15,5 @@ pub mod relay;
 pub mod sandbox;
 pub mod task;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

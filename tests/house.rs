@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Modules of the library from the bottom up: each may use those on earlier lines and itself, never those of its own
 /// line or below.
 const ORDER: [&[&str]; 8] = [
-    &["task", "batch", "fault", "failpoint", "sandbox"],
+    &["task", "batch", "fault", "failpoint", "sandbox", "tls"],
     &["wire"],
     &["config"],
     &["telemetry"],
@@ -164,6 +164,19 @@ fn what_stands_in_the_applications_schema_is_named_with_it() {
                         wrong.push(format!("{}:{}: {name} without /*app.*/ before it", path.display(), number + 1));
                     }
                 }
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn no_value_of_an_answer_is_read_in_a_way_that_can_panic() {
+    let mut wrong = Vec::new();
+    for (path, text) in rust_files(&["src"]).into_iter().filter(|(path, _)| path.starts_with("src/pg")) {
+        for (number, line) in code(&text) {
+            if line.contains("row.get(") || line.contains("row.get::<") || line.contains(")?.get(0)") {
+                wrong.push(format!("{}:{number}: `get` panics; use value::get", path.display()));
             }
         }
     }

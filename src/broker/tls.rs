@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::sync::Mutex;
+
+use crate::tls::{Depth, Verifier};
 
 /// How the URL wants the server's certificate checked, and what it shows of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,15 +84,7 @@ impl TlsSettings {
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-        let builder = if self.accept_any {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        } else {
-            let roots = Arc::new(self.roots()?);
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(|error| format!("no certificate authority can be used ({error}); {CA_ADVICE}"))?;
-            builder.with_webpki_verifier(verifier)
-        };
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(self.verifier(provider)?));
         let Some((cert, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
         let chain = certificates(cert)?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
@@ -111,22 +103,13 @@ impl TlsSettings {
         self.ca.iter().chain(pair).map(stamp).collect()
     }
 
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let mut roots = RootCertStore::empty();
-        if let Some(path) = &self.ca {
-            for certificate in certificates(path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("{} holds an unusable certificate: {error}", path.display()))?;
-            }
-            return Ok(roots);
+    fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<Verifier, String> {
+        match &self.ca {
+            _ if self.accept_any => Ok(Verifier::believing(provider)),
+            Some(path) => Ok(Verifier::of_file(Depth::IssuerAndName, certificates(path)?, provider)),
+            None => Verifier::of_system(Depth::IssuerAndName, provider)
+                .ok_or_else(|| format!("the system has no certificate authorities; {CA_ADVICE}")),
         }
-        // One broken file among the system's must not lock everybody out.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(format!("the system has no certificate authorities; {CA_ADVICE}"));
-        }
-        Ok(roots)
     }
 }
 
@@ -148,43 +131,4 @@ fn unreadable(path: &Path, error: &rustls::pki_types::pem::Error) -> String {
 /// The name that the certificate must be for.
 pub(super) fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
-}
-
-/// Accepts whatever certificate is shown; the handshake's signatures are still checked.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

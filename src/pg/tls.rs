@@ -6,22 +6,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, SignatureScheme, version};
+use rustls::{ClientConfig, Error, InconsistentKeys, version};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::dsn::{Mode, Roots, TlsParams};
+use crate::tls::{Depth, Verifier};
 
 /// Builds the connector. Reads the files that the parameters name; the error is a sentence that names the file.
 pub(super) fn connector(params: &TlsParams) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(Verifier::new(params, Arc::clone(&provider))?);
+    let verifier = Arc::new(verifier(params, Arc::clone(&provider))?);
     let versions: &[_] = if params.only_tls13 { &[&version::TLS13] } else { &[&version::TLS13, &version::TLS12] };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
@@ -76,102 +74,20 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-/// How much of the server's certificate is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    Nothing,
-    Issuer,
-    IssuerAndName,
-}
-
-#[derive(Debug)]
-struct Verifier {
-    depth: Depth,
-    roots: RootCertStore,
-    /// The very certificates of `sslrootcert`: a server may present one of them itself (self-signed), which libpq
-    /// accepts and rustls by itself does not.
-    pinned: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Verifier {
-    fn new(params: &TlsParams, provider: Arc<CryptoProvider>) -> Result<Self, String> {
-        let depth = match params.mode {
-            Mode::VerifyFull => Depth::IssuerAndName,
-            Mode::VerifyCa => Depth::Issuer,
-            // libpq: a root file makes `prefer` and `allow` no stricter, because both go on without TLS anyway.
-            Mode::Disable | Mode::Allow | Mode::Prefer | Mode::Require => Depth::Nothing,
-        };
-        let mut verifier = Self { depth, roots: RootCertStore::empty(), pinned: Vec::new(), provider };
-        match &params.roots {
-            _ if depth == Depth::Nothing => {}
-            Some(Roots::File(path)) => verifier.trust_file(path)?,
-            Some(Roots::System) | None => verifier.trust_system()?,
-        }
-        Ok(verifier)
-    }
-
-    fn trust_file(&mut self, path: &Path) -> Result<(), String> {
-        self.pinned = certificates(path, "sslrootcert")?;
-        self.roots.add_parsable_certificates(self.pinned.iter().cloned());
-        Ok(())
-    }
-
-    fn trust_system(&mut self) -> Result<(), String> {
-        let loaded = rustls_native_certs::load_native_certs();
-        let (added, _) = self.roots.add_parsable_certificates(loaded.certs);
-        if added == 0 {
-            return Err("sslmode=verify-full found no trusted authority on this machine: install the package \
-                        ca-certificates or give sslrootcert=FILE"
-                .into());
-        }
-        Ok(())
-    }
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if self.depth == Depth::Nothing {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let cert = ParsedCertificate::try_from(end_entity)?;
-        if !self.pinned.iter().any(|known| known == end_entity) {
-            let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&cert, &self.roots, intermediates, now, algorithms)?;
-        }
-        if self.depth == Depth::IssuerAndName {
-            verify_server_name(&cert, server_name)?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    // Verified at every depth: SCRAM's channel binding relies on the server owning the key of its certificate.
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+/// How the server's certificate is verified.
+fn verifier(params: &TlsParams, provider: Arc<CryptoProvider>) -> Result<Verifier, String> {
+    let depth = match params.mode {
+        Mode::VerifyFull => Depth::IssuerAndName,
+        Mode::VerifyCa => Depth::Issuer,
+        // libpq: a root file makes `prefer` and `allow` no stricter, because both go on without TLS anyway.
+        Mode::Disable | Mode::Allow | Mode::Prefer | Mode::Require => return Ok(Verifier::believing(provider)),
+    };
+    match &params.roots {
+        Some(Roots::File(path)) => Ok(Verifier::of_file(depth, certificates(path, "sslrootcert")?, provider)),
+        Some(Roots::System) | None => Verifier::of_system(depth, provider).ok_or_else(|| {
+            "sslmode=verify-full found no trusted authority on this machine: install the package ca-certificates or give \
+             sslrootcert=FILE"
+                .into()
+        }),
     }
 }

@@ -107,3 +107,19 @@ async fn a_certificate_that_was_renewed_is_shown_by_the_next_connection() {
         std::fs::remove_dir_all(dir).unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_certificate_that_its_server_signed_itself_is_trusted_once_it_is_pinned() {
+    let dir = certificates();
+    let key = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost";
+    for (name, host) in [("server", "localhost"), ("other", "localhost")] {
+        let line = format!("{key} -addext subjectAltName=DNS:{host} -keyout {name}.key -out {name}.pem");
+        openssl(&dir, &line.split(' ').collect::<Vec<_>>());
+    }
+    let (_redis, port) = serve(&dir, "no").await;
+    let with = |host: &str, file: &str| format!("rediss://{host}:{port}?ssl_ca_certs={}", dir.join(file).display());
+    assert_eq!(works(&with("localhost", "server.pem")).await, Ok(()));
+    assert_eq!(works(&with("127.0.0.1", "server.pem")).await, Err("tls"), "another name");
+    assert_eq!(works(&with("localhost", "other.pem")).await, Err("tls"), "another certificate of that name");
+    std::fs::remove_dir_all(dir).unwrap();
+}
