@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisError, Value,
-};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -23,8 +21,9 @@ use tokio_rustls::TlsConnector;
 use super::faults;
 use super::greet::{Greeting, greet};
 use super::sentinel::Sentinels;
-use super::tls::{Tls, TlsSettings, server_name};
+use super::tls::{Tls, server_name};
 use super::told::Told;
+use super::url::{self, Parsed};
 use crate::fault::Fault;
 use crate::telemetry::Metrics;
 
@@ -46,7 +45,7 @@ pub(super) struct Inner {
 }
 
 #[derive(Debug)]
-enum Address {
+pub(super) enum Address {
     Tcp(String, u16),
     Unix(PathBuf),
     /// Whichever server is the primary of that name when a connection is made.
@@ -68,10 +67,10 @@ pub struct Protection {
 impl Target {
     /// Reads a URL: `redis://[user][:password]@host[:port][/db]`, `rediss://` for TLS, `unix:///path?db=1&user=..&pass=..`.
     ///
-    /// Of the query only what other Redis clients use in their URLs counts, the rest is left to them: `db`, and with
-    /// `rediss://` `ssl_ca_certs` (a PEM file that replaces the system's authorities), `ssl_certfile` with `ssl_keyfile`
-    /// (a client certificate) and `ssl_cert_reqs=none`, which, like the fragment `#insecure`, encrypts without checking
-    /// who answers. Certificates are checked otherwise, and read once per target.
+    /// Of the query counts `db` (`virtual_host`), and with `rediss://` `ssl_ca_certs` (a PEM file that replaces the
+    /// system's authorities), `ssl_certfile` with `ssl_keyfile` (a client certificate) and `ssl_cert_reqs=none`, which,
+    /// like the fragment `#insecure`, encrypts without checking who answers; anything else is refused. Certificates are
+    /// checked otherwise, and read once per target.
     ///
     /// `name` is the target's name in the configuration. `connect_timeout` bounds reaching the server and TLS,
     /// `response_timeout` every reply, from the call on. The error is a [`Fault::Halt`] of class `config`.
@@ -87,34 +86,16 @@ impl Target {
                 format!("`url` of redis.{name}: {what}; expected redis://[user:password@]host[:port][/db]"),
             )
         };
-        let parsed = redis::parse_redis_url(url.expose_secret()).ok_or_else(|| wrong("it is not a Redis URL"))?;
-        let query = |key: &str| parsed.query_pairs().find(|(k, _)| k == key).map(|(_, v)| v.into_owned());
-        let info = parsed.clone().into_connection_info().map_err(|error| wrong(&error.to_string()))?;
-        let (address, tls) = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => (Address::Tcp(host.to_ascii_lowercase(), *port), None),
-            ConnectionAddr::TcpTls { host, port, insecure, .. } => {
-                let tls = tls_settings(*insecure, query).map_err(|what| wrong(&what))?;
-                (Address::Tcp(host.to_ascii_lowercase(), *port), Some(Tls::new(tls)))
-            }
-            ConnectionAddr::Unix(path) => (Address::Unix(path.clone()), None),
-            _ => return Err(wrong("outboxd cannot connect to such an address")),
-        };
-        let settings = info.redis_settings();
-        let db = match query("db") {
-            Some(text) => text.parse().map_err(|_| wrong("`db` must be a number"))?,
-            None => settings.db(),
-        };
-        if db < 0 {
-            return Err(wrong("the database must not be negative"));
-        }
+        let Parsed { address, db, username, password, tls } =
+            url::read(url.expose_secret()).map_err(|what| wrong(&what))?;
         Ok(Self(
             Arc::new(Inner {
                 place: format!("redis.{name} at {}", describe(&address, db)).into(),
-                username: settings.username().map(str::to_owned),
-                password: settings.password().map(SecretString::from),
+                username,
+                password,
                 address,
                 db,
-                tls,
+                tls: tls.map(Tls::new),
                 connect_timeout,
                 response_timeout,
             }),
@@ -124,7 +105,12 @@ impl Target {
 
     /// The same target, whose host is the name of a primary that these sentinels (host and port) know. The error is a
     /// [`Fault::Halt`] of class `config`.
-    pub fn with_sentinels(self, addresses: Vec<(String, u16)>, password: Option<SecretString>) -> Result<Self, Fault> {
+    pub fn with_sentinels(
+        self,
+        addresses: Vec<(String, u16)>,
+        username: Option<String>,
+        password: Option<SecretString>,
+    ) -> Result<Self, Fault> {
         let inner = &*self.0;
         let Address::Tcp(name, _) = &inner.address else {
             let what =
@@ -132,7 +118,7 @@ impl Target {
             return Err(Fault::halt("config", format!("{}: {what}", inner.place)));
         };
         let target = inner.place.split(" at ").next().unwrap_or_default();
-        let address = Address::Sentinel(Sentinels { name: name.clone(), addresses, password });
+        let address = Address::Sentinel(Sentinels { name: name.clone(), addresses, username, password });
         Ok(Self(
             Arc::new(Inner {
                 place: format!("{target} at {}", describe(&address, inner.db)).into(),
@@ -222,22 +208,6 @@ fn describe(address: &Address, db: i64) -> String {
         Address::Unix(path) => format!("unix:{}/{db}", path.display()),
         Address::Sentinel(sentinels) => format!("{}/{db}", sentinels.name),
     }
-}
-
-fn tls_settings(insecure: bool, query: impl Fn(&str) -> Option<String>) -> Result<TlsSettings, String> {
-    let reqs = query("ssl_cert_reqs").map(|text| text.to_ascii_lowercase());
-    let accept_any = match reqs.as_deref().map(|text| text.trim_start_matches("cert_")) {
-        None => insecure,
-        Some("none") => true,
-        Some("required" | "optional") => false,
-        Some(_) => return Err("`ssl_cert_reqs` must be required or none".to_owned()),
-    };
-    let identity = match (query("ssl_certfile"), query("ssl_keyfile")) {
-        (None, None) => None,
-        (Some(cert), Some(key)) => Some((cert.into(), key.into())),
-        _ => return Err("`ssl_certfile` and `ssl_keyfile` go together".to_owned()),
-    };
-    Ok(TlsSettings { accept_any, ca: query("ssl_ca_certs").map(PathBuf::from), identity })
 }
 
 /// What the library needs of a transport.

@@ -32,6 +32,7 @@ mod signs;
 mod snapshot;
 mod tls;
 mod told;
+mod url;
 
 pub use connect::{Link, Protection, Target};
 pub use depth::{depth, known_depth};

@@ -17,6 +17,9 @@ pub(super) struct Sentinels {
     pub(super) name: String,
     /// Host and port of each.
     pub(super) addresses: Vec<(String, u16)>,
+    /// As whom they are asked, and
+    pub(super) username: Option<String>,
+    /// with which password.
     pub(super) password: Option<SecretString>,
 }
 
@@ -31,7 +34,8 @@ impl Sentinels {
         let place = format!("sentinel {host}:{port} of {}", inner.place);
         let mut stream: Box<dyn Stream> = inner.reach_tcp(host, port).await?;
         let password = self.password.as_ref().map(ExposeSecret::expose_secret);
-        greet(&place, &mut stream, &Greeting { username: None, password, db: 0 }).await?;
+        let username = self.username.as_deref();
+        greet(&place, &mut stream, &Greeting { username, password, db: 0 }).await?;
         let link = link(stream, inner.response_timeout, place.as_str().into()).await?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("get-master-addr-by-name").arg(&self.name);

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::exit::Exit;
 use crate::config::{Config, ConfigErrors, Problem, Sources, json_schema, render};
+use crate::pg::Connector;
+use crate::relay::target;
 
 /// Where the configuration comes from; every command that reads it takes these.
 #[derive(Debug, Clone, Default, Args)]
@@ -112,6 +114,30 @@ fn broken_output(error: &io::Error) -> Exit {
     if error.kind() == io::ErrorKind::BrokenPipe { Exit::Ok } else { Exit::Failure }
 }
 
+/// Reads the configuration, and its URLs by the very code that connects. Asks no server, and reads no certificate.
+pub(super) fn load_usable(sources: &Sources) -> Result<Config, ConfigErrors> {
+    let config = Config::load(sources)?;
+    let problems = unusable(&config);
+    if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+}
+
+fn unusable(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let database = &config.database;
+    for (key, url) in [("url", Some(&database.url)), ("listen_url", database.listen_url.as_ref())] {
+        let url = url.filter(|url| !url.is_empty());
+        if let Some(Err(why)) = url.map(|url| Connector::check(url.expose())) {
+            problems.push(config.problem(&["database", key], why));
+        }
+    }
+    for (name, settings) in config.redis.iter().filter(|(_, settings)| !settings.url.is_empty()) {
+        if let Err(fault) = target(name, settings) {
+            problems.push(config.problem(&["redis", name, "url"], fault.reason().message.clone()));
+        }
+    }
+    problems
+}
+
 fn validate(
     sources: &Sources,
     deny_warnings: bool,
@@ -119,7 +145,7 @@ fn validate(
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<Exit> {
-    let result = Config::load(sources);
+    let result = load_usable(sources);
     let (errors, warnings) = match &result {
         Ok(config) => (&[][..], config.warnings()),
         Err(ConfigErrors(problems)) => (problems.as_slice(), &[][..]),

@@ -13,7 +13,7 @@ use super::{Config, render, suggest};
 use crate::wire::FormatName;
 
 const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
-const REDIS: [&str; 6] = ["redis", "rediss", "valkey", "valkeys", "redis+unix", "unix"];
+const REDIS: [&str; 8] = ["redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix", "redis+socket"];
 
 /// Reports everything that is wrong with a configuration of the right types; keys in `bad` are reported already.
 pub(super) fn check(config: &Config, bad: &BTreeSet<Key>, partial: bool, problems: &mut Vec<Problem>) {
@@ -119,6 +119,10 @@ impl Checker<'_> {
             if target.sentinels.is_empty() && !target.sentinel_password.is_empty() {
                 let message = "nobody is asked with it: set `sentinels`, or remove it".to_owned();
                 self.fail(&[&["redis", name, "sentinel_password"]], message);
+            }
+            if target.sentinel_username.is_some() && target.sentinel_password.is_empty() {
+                let message = "a user needs a password: set `sentinel_password`, too".to_owned();
+                self.fail(&[&["redis", name, "sentinel_username"]], message);
             }
             if !(1..=100).contains(&target.memory_percent) {
                 let message = format!("{} is out of range: pass 1 to 100", target.memory_percent);
@@ -238,7 +242,7 @@ impl Checker<'_> {
         if !listen.is_empty() && port != Some(true) {
             self.fail(
                 &[&["http", "listen"]],
-                format!("{listen:?} is not an address with a port: write 127.0.0.1:9187, or \"\" for none"),
+                format!("{listen:?} is not an address with a port: write 127.0.0.1:14187, or \"\" for none"),
             );
         }
     }

@@ -114,6 +114,12 @@ impl Config {
         &self.warnings
     }
 
+    /// A problem with the value of a key, for whoever uses it and finds one.
+    pub fn problem(&self, key: &[&str], message: impl Into<String>) -> Problem {
+        let key = Key::of(key);
+        Problem::new(&key, self.origins.of(&key), message)
+    }
+
     /// The files that secrets were read from.
     pub fn secret_files(&self) -> &SecretFiles {
         &self.secrets

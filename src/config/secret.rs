@@ -12,7 +12,7 @@ use url::Url;
 const HIDDEN: &str = "***";
 
 /// Query parameters that are never secret. All others are hidden: a parameter that a driver learns tomorrow may be one.
-const HARMLESS: [&str; 22] = [
+const HARMLESS: [&str; 23] = [
     "application_name",
     "channel_binding",
     "client_encoding",
@@ -35,6 +35,7 @@ const HARMLESS: [&str; 22] = [
     "target_session_attrs",
     "tcp_user_timeout",
     "user",
+    "virtual_host",
 ];
 
 /// A value that may hold a credential. It has no `Display`; `Debug` and serialization give it redacted.
@@ -195,6 +196,9 @@ impl<'a> Parts<'a> {
         }
         let user = self.credentials.map(|c| format!("{c}@")).unwrap_or_default();
         self.hosts.split(',').find_map(|host| {
+            // A socket has no host, and redis-py writes its password all the same.
+            let socket = ["unix", "redis+unix", "valkey+unix", "redis+socket"].contains(&self.scheme);
+            let host = if socket && host.is_empty() { "localhost" } else { host };
             Url::parse(&format!("{}://{user}{host}{}", self.scheme, self.path)).err().map(|error| error.to_string())
         })
     }

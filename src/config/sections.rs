@@ -115,6 +115,9 @@ pub struct RedisSettings {
     #[schemars(extend("examples" = [["sentinel-1:26379", "sentinel-2:26379"]]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sentinels: Vec<Address>,
+    /// The user as whom the sentinels are asked, if they have users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel_username: Option<String>,
     /// The password of the sentinels themselves, if they ask for one.
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub sentinel_password: Secret,
@@ -138,6 +141,7 @@ impl Default for RedisSettings {
             url: Secret::default(),
             url_file: None,
             sentinels: Vec::new(),
+            sentinel_username: None,
             sentinel_password: Secret::default(),
             sentinel_password_file: None,
             connect_timeout: Period::from_secs(2),
@@ -231,7 +235,7 @@ impl Default for RetentionSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpSettings {
-    /// Address and port to listen on; `""` switches it off. `0.0.0.0:9187` to be reached from other machines.
+    /// Address and port to listen on; `""` switches it off. `0.0.0.0:14187` to be reached from other machines.
     pub listen: String,
     /// For how long `/readyz` goes on saying yes after Postgres has stopped answering. Redis never matters to it.
     pub ready_grace: Period,
@@ -239,7 +243,7 @@ pub struct HttpSettings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9187".to_owned(), ready_grace: Period::from_secs(30) }
+        Self { listen: "127.0.0.1:14187".to_owned(), ready_grace: Period::from_secs(30) }
     }
 }
 

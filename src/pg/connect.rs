@@ -79,6 +79,11 @@ impl Connector {
         Ok(Self { setting, target, access: Arc::new(RwLock::new(Arc::new(access))) })
     }
 
+    /// Whether a connection string can be understood; a sentence if not. Reads no files.
+    pub fn check(url: &str) -> Result<(), String> {
+        dsn::parse(url).map(drop)
+    }
+
     /// Uses another password, or other parameters, for connections from now on. False, and nothing is changed, if the
     /// connection string leads to another user, host or database.
     pub fn renew(&self, url: &str) -> Result<bool, Fault> {

@@ -269,7 +269,13 @@ impl Params {
         if unknown.is_empty() {
             return Ok(());
         }
-        Err(format!("the parameter {} is not supported here", unknown.join(", ")))
+        let next = match unknown.first().map(String::as_str) {
+            Some("schema" | "currentSchema") => ": set database.schema",
+            Some("pgbouncer") => ": leave it out, every pooler will do",
+            Some("passfile" | "service") => ": give the password in the URL, or the URL in url_file",
+            _ => "",
+        };
+        Err(format!("the parameter {} is not supported here{next}", unknown.join(", ")))
     }
 }
 

@@ -86,7 +86,11 @@ pub(crate) fn target(name: &str, settings: &crate::config::RedisSettings) -> Res
     }
     let addresses = settings.sentinels.iter().map(|sentinel| (sentinel.host.clone(), sentinel.port)).collect();
     let password = Some(&settings.sentinel_password).filter(|password| !password.is_empty());
-    target.with_sentinels(addresses, password.map(|password| password.secret_string().clone()))
+    target.with_sentinels(
+        addresses,
+        settings.sentinel_username.clone(),
+        password.map(|password| password.secret_string().clone()),
+    )
 }
 
 /// A server that was tight must come down by so many percent of its memory before tasks flow again.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use outboxd::config::{Config, ConfigErrors, FormatName, Sources, render};
 
 mod pages;
+mod urls;
 use pages::command;
 
 /// The two variables that are enough to run.
@@ -158,8 +159,8 @@ fn a_queue_with_a_dot_in_its_name_can_be_set_by_quotes() {
 fn variables_that_kubernetes_injects_are_ignored() {
     let config = load(&with(&[
         ("OUTBOXD_SERVICE_HOST", "10.0.0.1"),
-        ("OUTBOXD_PORT", "tcp://10.0.0.1:9187"),
-        ("OUTBOXD_PORT_9187_TCP_ADDR", "10.0.0.1"),
+        ("OUTBOXD_PORT", "tcp://10.0.0.1:14187"),
+        ("OUTBOXD_PORT_14187_TCP_ADDR", "10.0.0.1"),
     ]));
     assert!(config.warnings().is_empty());
 }
@@ -236,7 +237,7 @@ fn values_that_do_not_fit_together_are_refused() {
         ),
         ("retention.max=10m", "--set: retention.max: retention.max (10m) is below retention.min (1h)"),
         ("relay.retry_max=1ms", "--set: relay.retry_max: retry_max (1ms) is below retry_min (100ms)"),
-        ("http.listen=:9187", "--set: http.listen: \":9187\" is not an address with a port"),
+        ("http.listen=:14187", "--set: http.listen: \":14187\" is not an address with a port"),
         ("database.url=http://db/app", "--set: database.url: has the scheme \"http\": it must begin with postgres://"),
         ("redis.default.url=broker:6379", "--set: redis.default.url: is not a URL: it must begin with redis://"),
         ("defaults.redis=blue", "--set: defaults.redis: no Redis target is named \"blue\"; known: default"),

@@ -84,6 +84,19 @@ async fn a_sentinel_that_asks_for_a_password_gets_its_own() {
 }
 
 #[tokio::test]
+async fn a_sentinel_with_users_is_asked_as_one_of_them() {
+    let fixture = Fixture::new();
+    let users = "user default off\nuser asks on >other +@connection +sentinel|get-master-addr-by-name\n";
+    let sentinel = Sentinel::start(&fixture.sandbox, &fixture.redis, users);
+    let asks = "sentinel_username = \"asks\"\nsentinel_password = \"other\"\n";
+    let mut relay = relay(&fixture, &sentinel.target(asks)).await;
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit(2).await;
+    writer.exact(&fixture.redis).await;
+    assert!(relay.stop().success());
+}
+
+#[tokio::test]
 async fn a_name_that_no_sentinel_knows_is_told_with_the_setting() {
     let fixture = Fixture::new();
     let sentinel = Sentinel::start(&fixture.sandbox, &fixture.redis, "");
