@@ -4,9 +4,13 @@ mod brokers;
 mod postgres;
 mod report;
 
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use super::config::SourceArgs;
 use super::exit::Exit;
@@ -34,10 +38,40 @@ pub(super) async fn run(args: DoctorArgs) -> Exit {
         report.finding("config", &warning.to_string(), "correct it, then run `outboxd config validate`");
     }
     report.ok("config", &format!("{} Redis targets, {} queues with settings", config.redis.len(), config.queues.len()));
+    port(&config.http.listen, &mut report).await;
     let known = Box::pin(postgres::examine(&config, &mut report)).await;
     Box::pin(brokers::examine(&config, &known, &mut report)).await;
     print(&if args.json { report.to_json() } else { report.to_text() });
     if report.has_findings() { Exit::Findings } else { Exit::Ok }
+}
+
+/// Whether a relay that starts now gets its port, or one runs already.
+async fn port(listen: &str, report: &mut Report) {
+    if listen.is_empty() {
+        return;
+    }
+    match TcpListener::bind(listen).await {
+        Ok(_) => report.ok("http", &format!("{listen} is free")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_relay(listen).await => {
+            report.ok("http", &format!("a relay listens on {listen}"));
+        }
+        Err(error) => {
+            let next = "set http.listen to another port, or to \"\" for none";
+            report.finding("http", &format!("a relay could not listen on {listen}: {error}"), next);
+        }
+    }
+}
+
+/// Whether what listens there answers as a relay does.
+async fn is_relay(at: &str) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(at).await?;
+        stream.write_all(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.take(1 << 20).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).contains("\"relay\""))
+    };
+    matches!(timeout(Duration::from_secs(2), ask).await, Ok(Ok(true)))
 }
 
 /// How a connection is protected.
