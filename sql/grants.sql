@@ -25,9 +25,9 @@ declare
     'outbox_plan_log', 'outbox_pushed', 'outbox_put', 'outbox_read', 'outbox_recovered', 'outbox_refuse',
     'outbox_relay_lock', 'outbox_release', 'outbox_remember', 'outbox_repair', 'outbox_repair_queue',
     'outbox_replay', 'outbox_replay_cancel', 'outbox_resend', 'outbox_resume', 'outbox_ring', 'outbox_rotate',
-    'outbox_row_id', 'outbox_schedule', 'outbox_segment_needed', 'outbox_state', 'outbox_status',
+    'outbox_row_id', 'outbox_schedule', 'outbox_segment_needed', 'outbox_shown', 'outbox_state', 'outbox_status',
     'outbox_stopped', 'outbox_suspends', 'outbox_take_over', 'outbox_task_id', 'outbox_tick_is_wide',
-    'outbox_tick_rows', 'outbox_trim', 'outbox_truncatable', 'outbox_truncate', 'outbox_undispatched',
+    'outbox_tick_rows', 'outbox_trim', 'outbox_truncatable', 'outbox_truncate', 'outbox_undispatched', 'outbox_unreadable',
     'outbox_wants', 'outbox_without_receipt', 'outbox_work'];
   -- Those of them that stand in the application's schema.
   v_public    constant name[] := array[
@@ -123,7 +123,8 @@ begin
     grant select on /*app.*/outbox_rows to outbox_reader;
     grant execute on function /*app.*/outbox_status(uuid), outbox_row_id(uuid), outbox_in_log(text, bigint),
       outbox_state(text, bigint, xid8, uuid, timestamptz, timestamptz), outbox_batch_of(text, bigint, xid8),
-      outbox_dispatched_at(text, bigint, timestamptz) to outbox_reader;
+      outbox_dispatched_at(text, bigint, timestamptz), outbox_shown(text), outbox_unreadable(text, jsonb, jsonb, jsonb)
+      to outbox_reader;
   end if;
 end
 $$;

@@ -11,7 +11,7 @@ pub const CLASSES: [&str; 70] = [
     "misconf", "moved", "no_eval", "no_group", "no_key", "noauth", "noperm", "noreplicas", "noscript", "oom",
     "readonly", "replica", "sentinel", "server_error", "tryagain", "unknown_command", "wrongpass", "wrongtype",
     "auth", "canceled", "database_missing", "deadlock", "lock_timeout", "permission", "pooler", "postgres_closed",
-    "postgres_identity", "postgres_ledger", "read_only", "resources", "schema", "serialization", "shutting_down",
+    "postgres_identity", "postgres_ledger", "read_only", "resources", "row_security", "schema", "serialization", "shutting_down",
     "starting_up", "statement", "too_many_connections", "transaction_state",
     "closed", "connect", "connection", "dns", "io", "protocol", "refused", "reset", "timeout", "tls",
     "config", "contended", "internal", "marker_doubt", "marker_foreign", "marker_gap", "marker_missing", "stopping",

@@ -22,7 +22,10 @@ begin
                 then 10000 + ((v_id - r.last) * (10000.0 / (r.last - r.first)))::bigint
                 else r.n end + a.n,
            r.n > 10000,
-           (extract(epoch from clock_timestamp() - least(r.oldest, a.oldest)) * 1000)::bigint,
+           (extract(epoch from clock_timestamp()
+                               - case when coalesce(r.oldest, a.oldest) is not null
+                                      then greatest(least(r.oldest, a.oldest, clock_timestamp()), '1900-01-01 00:00:00+00') end)
+            * 1000)::bigint,
            (select count(*) from (select from outbox_held h where h.queue = k.queue and h.batch is null
                                      and h.cancelled_at is null and h.incident is null limit 100000) x),
            (select count(*) from (select from outbox_dead d where d.queue = k.queue limit 100000) x),

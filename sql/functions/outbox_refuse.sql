@@ -53,10 +53,23 @@ declare
       then pg_catalog.format('deliver_at must lie between the years 1900 and 9000; got %s: leave it out for at once', new.deliver_at)
     when pg_catalog.timestamptz_lt(new.expires_at, '1900-01-01 00:00:00+00') or pg_catalog.timestamptz_ge(new.expires_at, '9000-01-01 00:00:00+00')
       then pg_catalog.format('expires_at must lie between the years 1900 and 9000; got %s: leave it out for never', new.expires_at)
+    when pg_catalog.timestamptz_lt(new.created_at, '1900-01-01 00:00:00+00') or pg_catalog.timestamptz_ge(new.created_at, '9000-01-01 00:00:00+00')
+      then pg_catalog.format('created_at must lie between the years 1900 and 9000; got %s: leave it out for now', new.created_at)
   end;
 begin
   if v_wrong is not null then
     raise exception using errcode = '22023', message = v_wrong;
+  end if;
+  -- Messages are UTF-8. SQL_ASCII takes any bytes, and other encodings have characters that UTF-8 does not.
+  if pg_catalog.namene(pg_catalog.getdatabaseencoding(), 'UTF8') then
+    begin
+      perform pg_catalog.convert_to(
+        pg_catalog.concat(new.queue, new.task, new.args::pg_catalog.text, new.kwargs::pg_catalog.text, new.headers::pg_catalog.text), 'UTF8');
+    exception when character_not_in_repertoire or untranslatable_character then
+      raise exception using errcode = '22023', message = pg_catalog.format(
+        'queue, task, args, kwargs and headers must be text in UTF-8, or convertible to it; the encoding of the database is %s: set client_encoding to what the application sends',
+        pg_catalog.getdatabaseencoding());
+    end;
   end if;
   -- Values this small are never compressed. Concatenation with nothing hands back the unpacked value, unchanged.
   if pg_catalog.int4gt(v_bytes, 1000) then

@@ -40,6 +40,8 @@ begin
     insert into outbox_queue (queue)
     select d.queue from outbox_known_in_log() d
      where not exists (select from outbox_queue k where k.queue = d.queue)
+       -- A name that no relay can read would fail this statement, and so stop every queue.
+       and (getdatabaseencoding() = 'UTF8' or outbox_unreadable(d.queue, null, null, null) is null)
         on conflict do nothing;
   end if;
 
@@ -53,8 +55,11 @@ begin
            -- backlog is no reason to take its queue away. Inside a tick there are rows left to plan, whatever their age.
            (extract(epoch from clock_timestamp()
                                - case when r.created_at is not null or b.t_snap is not null
-                                      then greatest(r.created_at, b.at, e.opened_at) end) * 1000)::bigint,
-           (extract(epoch from h.due - clock_timestamp()) * 1000)::bigint,
+                                      then least(greatest(r.created_at, b.at, e.opened_at), clock_timestamp()) end) * 1000)::bigint,
+           -- Within bounds: one row with a time at infinity must not fail the statement for all queues.
+           (extract(epoch from case when h.due is not null
+                                    then least(greatest(h.due, '1900-01-01 00:00:00+00'), '9000-01-01 00:00:00+00') end
+                               - clock_timestamp()) * 1000)::bigint,
            case when (c.consumed < b.batch or c.outstanding <> '{}') and e.token is not null
                 then case when e.relay = '' then true
                           when e.listens then pg_try_advisory_xact_lock(outbox_relay_lock(e.relay))

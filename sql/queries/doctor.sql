@@ -38,4 +38,5 @@ select current_user::text, current_setting('server_version'), pg_is_in_recovery(
               where r.rolsuper is not true
                 and c.oid is distinct from (select b.relowner from pg_class b join pg_namespace n on n.oid = b.relnamespace
                                              where n.nspname = $2 and b.relname = 'outbox_migration')
-              order by 1);
+              order by 1),
+       current_setting('server_encoding');

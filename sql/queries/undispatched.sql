@@ -1,2 +1,2 @@
 -- The queues that hold a row from before that moment that is not known to be dispatched.
-select queue from /*schema.*/outbox_undispatched($1);
+select /*schema.*/outbox_shown(queue) from /*schema.*/outbox_undispatched($1);

@@ -136,9 +136,12 @@ async fn prepare(
         let fault = match Box::pin(schema(args, config, database)).await {
             Ok(()) => return Ok(true),
             Err(Fault::Retry(reason)) => reason,
+            // Mended in the database, like an outage; nobody has to start the relay again.
+            Err(Fault::Halt(reason)) if reason.class == "row_security" => reason,
             Err(fault) => return Err(fault),
         };
         health.beat();
+        health.unready(&fault.message);
         if !std::mem::replace(&mut said, true) {
             tracing::warn!(event = "postgres.down", class = fault.class, reason = %fault.message,
                 "Postgres cannot be used yet; the relay tries again");
@@ -159,6 +162,7 @@ async fn schema(args: &RunArgs, config: &Config, database: &Database) -> Result<
             tracing::warn!(event = "log.lost", reason = lost, "the log was dropped, and is made again");
         }
     }
+    Outbox::new(database.clone(), &schemas).all_is_seen().await?;
     migrate::check(database.connector(), &schemas).await
 }
 
@@ -205,7 +209,7 @@ fn signals(
 fn reload(sources: &Sources, changes: &watch::Sender<Arc<Config>>, logs: &Logs, metrics: &Metrics) {
     systemd::reloading();
     // Files are read again; the environment of a process does not change.
-    match Config::load(sources) {
+    match super::config::load_usable(sources) {
         Ok(new) => {
             let difference = changes.borrow().difference(&new);
             for change in difference.needing_restart() {

@@ -42,6 +42,21 @@ pub struct ServerFacts {
     pub notify_usage: f64,
     /// Who could create in the schema of the machinery beside its owner, and so take over what runs as that owner.
     pub creators: Vec<String>,
+    /// The encoding of the database.
+    pub encoding: String,
+}
+
+/// A table of the outbox with row level security.
+#[derive(Debug, Clone)]
+pub struct Filtered {
+    /// The table.
+    pub table: String,
+    /// Who asks.
+    pub user: String,
+    /// Whether a policy may hide rows from them.
+    pub hidden: bool,
+    /// Whether one may hide rows from the functions that run as the owner.
+    pub hidden_from_owner: bool,
 }
 
 /// The answer about one queue.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::Param;
 use super::outbox::{Outbox, missing, one};
+use super::value::{Clamped, get};
 use crate::fault::Fault;
 
 /// However many rows: what counts them all reads them all.
@@ -157,18 +158,20 @@ impl Outbox {
         let mut params = filter.params();
         params.push((&limit, Type::INT8));
         let rows = self.database.statement_within(WITHIN, "dead_list", &self.sql.dead_list, &params).await?;
-        let told = |row: &Row| DeadRow {
-            task_id: row.get(0),
-            queue: row.get(1),
-            task: row.get(2),
-            error_class: row.get(3),
-            error: row.get(4),
-            attempts: row.get(5),
-            batch: row.get(6),
-            first_failed_at: row.get(7),
-            last_failed_at: row.get(8),
+        let told = |row: &Row| {
+            Ok(DeadRow {
+                task_id: get(row, 0)?,
+                queue: get(row, 1)?,
+                task: get(row, 2)?,
+                error_class: get(row, 3)?,
+                error: get(row, 4)?,
+                attempts: get(row, 5)?,
+                batch: get(row, 6)?,
+                first_failed_at: get(row, 7)?,
+                last_failed_at: get(row, 8)?,
+            })
         };
-        Ok(rows.iter().map(told).collect())
+        rows.iter().map(told).collect()
     }
 
     /// Dead rows by queue, task and class of error, the most first, at most `limit` groups.
@@ -176,16 +179,18 @@ impl Outbox {
         let mut params = filter.params();
         params.push((&limit, Type::INT8));
         let rows = self.database.statement_within(WITHIN, "dead_groups", &self.sql.dead_groups, &params).await?;
-        let told = |row: &Row| DeadGroup {
-            queue: row.get(0),
-            task: row.get(1),
-            error_class: row.get(2),
-            rows: row.get(3),
-            first_failed_at: row.get(4),
-            last_failed_at: row.get(5),
-            error: row.get(6),
+        let told = |row: &Row| {
+            Ok(DeadGroup {
+                queue: get(row, 0)?,
+                task: get(row, 1)?,
+                error_class: get(row, 2)?,
+                rows: get(row, 3)?,
+                first_failed_at: get(row, 4)?,
+                last_failed_at: get(row, 5)?,
+                error: get(row, 6)?,
+            })
         };
-        Ok(rows.iter().map(told).collect())
+        rows.iter().map(told).collect()
     }
 
     /// The dead rows with a task id, newest first: more than one only if a caller used the id twice.
@@ -199,16 +204,18 @@ impl Outbox {
         let mut params = filter.params();
         params.extend([(&most as _, Type::INT8), (&retry as _, Type::BOOL)]);
         let rows = self.database.statement_within(WITHIN, "dead_chosen", &self.sql.dead_chosen, &params).await?;
-        let told = |row: &Row| DeadChoice {
-            queue: row.get(0),
-            ids: row.get(1),
-            done: row.get(2),
-            cancelled: row.get(3),
-            remaining: row.get(4),
-            task_ids: row.get(5),
-            at: row.get(6),
+        let told = |row: &Row| {
+            Ok(DeadChoice {
+                queue: get(row, 0)?,
+                ids: get(row, 1)?,
+                done: get(row, 2)?,
+                cancelled: get(row, 3)?,
+                remaining: get(row, 4)?,
+                task_ids: get(row, 5)?,
+                at: get(row, 6)?,
+            })
         };
-        Ok(rows.iter().map(told).collect())
+        rows.iter().map(told).collect()
     }
 
     /// Schedules the chosen rows again, but for those that failed again since, are done, or are not dead any more.
@@ -223,7 +230,7 @@ impl Outbox {
         ];
         let rows = self.database.transaction_within(WITHIN, "dead_retry", &self.sql.dead_retry, &params).await?;
         let row = one(&rows, "dead_retry")?;
-        Ok(DeadRetry { incident: row.get(0), rows: row.get(1), done: row.get(2), cancelled: row.get(3) })
+        Ok(DeadRetry { incident: get(row, 0)?, rows: get(row, 1)?, done: get(row, 2)?, cancelled: get(row, 3)? })
     }
 
     /// Gives the chosen rows up, but for those that failed again since or are not dead any more; how many that were.
@@ -231,39 +238,41 @@ impl Outbox {
         let params: [Param<'_>; 3] =
             [(&choice.queue, Type::TEXT), (&choice.ids, Type::INT8_ARRAY), (&choice.at, Type::TIMESTAMPTZ)];
         let rows = self.database.transaction_within(WITHIN, "dead_discard", &self.sql.dead_discard, &params).await?;
-        Ok(one(&rows, "dead_discard")?.get(0))
+        get(one(&rows, "dead_discard")?, 0)
     }
 }
 
 fn detail(row: &Row) -> Result<DeadDetail, Fault> {
-    let (body, body_base64) = match row.get::<_, Option<Vec<u8>>>(7).map(String::from_utf8) {
+    let (body, body_base64) = match get::<Option<Vec<u8>>>(row, 7)?.map(String::from_utf8) {
         None => (None, None),
         Some(Ok(text)) => (Some(text), None),
         Some(Err(bytes)) => (None, Some(BASE64_STANDARD.encode(bytes.as_bytes()))),
     };
-    let json = |column: usize| RawValue::from_string(row.get(column)).map_err(|_| missing("dead_show"));
+    let json = |column: usize| -> Result<Box<RawValue>, Fault> {
+        RawValue::from_string(get(row, column)?).map_err(|_| missing("dead_show"))
+    };
     Ok(DeadDetail {
-        id: row.get(0),
+        id: get(row, 0)?,
         row: DeadRow {
-            task_id: row.get(1),
-            queue: row.get(2),
-            task: row.get(3),
-            error_class: row.get(13),
-            error: row.get(14),
-            attempts: row.get(15),
-            batch: row.get(12),
-            first_failed_at: row.get(16),
-            last_failed_at: row.get(17),
+            task_id: get(row, 1)?,
+            queue: get(row, 2)?,
+            task: get(row, 3)?,
+            error_class: get(row, 13)?,
+            error: get(row, 14)?,
+            attempts: get(row, 15)?,
+            batch: get(row, 12)?,
+            first_failed_at: get(row, 16)?,
+            last_failed_at: get(row, 17)?,
         },
         args: json(4)?,
         kwargs: json(5)?,
         headers: json(6)?,
         body,
         body_base64,
-        priority: row.get(8),
-        deliver_at: row.get(9),
-        expires_at: row.get(10),
-        created_at: row.get(11),
-        done: row.get(18),
+        priority: get(row, 8)?,
+        deliver_at: get::<Option<Clamped>>(row, 9)?.map(|at| at.0),
+        expires_at: get::<Option<Clamped>>(row, 10)?.map(|at| at.0),
+        created_at: get::<Clamped>(row, 11)?.0,
+        done: get(row, 18)?,
     })
 }

@@ -94,6 +94,13 @@ pub(super) fn connecting(error: &tokio_postgres::Error, doing: &str, setting: &s
     }
 }
 
+/// What needs a primary met a standby.
+pub(super) fn standby(doing: &str) -> PgFault {
+    PgFault::refused(Fault::retry("read_only", format!("{doing}: {STANDBY}")))
+}
+
+const STANDBY: &str = "the server is a read-only standby: waiting for a primary";
+
 /// Everything that the server did not say itself.
 fn silent(error: &tokio_postgres::Error, doing: &str, setting: &str) -> PgFault {
     let io = error.source().and_then(|e| e.downcast_ref::<io::Error>());
@@ -103,7 +110,7 @@ fn silent(error: &tokio_postgres::Error, doing: &str, setting: &str) -> PgFault 
     } else if io.is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied && text.contains("does not allow writes"))
     {
         // The driver's words for target_session_attrs.
-        Fault::retry("read_only", format!("{doing}: the server is a read-only standby: waiting for a primary"))
+        return standby(doing);
     } else if error.is_closed() || io.is_some() {
         let refused = io.is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
         let next = if refused {
@@ -148,7 +155,9 @@ fn causes(error: &tokio_postgres::Error) -> String {
 /// What the server said. Its DETAIL is left out: it quotes data.
 pub(super) fn refusal(db: &DbError, doing: &str, setting: &str) -> PgFault {
     let code = db.code().code();
-    let verdict = verdict(code, setting);
+    // The function of the server that decides about policies; its words are in the server's language.
+    let filtered = code == "42501" && db.routine() == Some("check_enable_rls");
+    let verdict = if filtered { row_security(setting) } else { verdict(code, setting) };
     let hint = db.hint().map(|h| format!(" ({h})")).unwrap_or_default();
     let message = match verdict.next.as_str() {
         "" => format!("{doing}: {}{hint} [{code}]", db.message()),
@@ -162,6 +171,25 @@ struct Verdict {
     class: &'static str,
     halt: bool,
     next: String,
+}
+
+/// A filtered answer looks like an empty one; the relay asks for an error instead.
+fn row_security(setting: &str) -> Verdict {
+    let next = format!(
+        "the relay must see every row: run `ALTER TABLE .. DISABLE ROW LEVEL SECURITY` on that table, or `ALTER ROLE .. \
+         BYPASSRLS` for the user in {setting}"
+    );
+    Verdict { class: "row_security", halt: true, next }
+}
+
+/// The fault of a user from whom these tables may hide rows.
+pub(super) fn filtered(tables: &[String], user: &str) -> Fault {
+    let (all, first) = (tables.join(", "), tables.first().map_or("", String::as_str));
+    let message = format!(
+        "row level security hides rows of {all} from the user {user}, and what is hidden would never be published: run \
+         `ALTER TABLE {first} DISABLE ROW LEVEL SECURITY` (so for each), or `ALTER ROLE {user} BYPASSRLS`"
+    );
+    Fault::halt("row_security", message).of(Origin::Postgres)
 }
 
 /// What a SQLSTATE means for the relay, and the next step.
@@ -186,11 +214,7 @@ fn verdict(code: &str, setting: &str) -> Verdict {
                 "a transaction pooler lost a prepared statement: correct its mode or connect directly in {setting}"
             ),
         ),
-        "25006" => retry(
-            "read_only",
-            "the session is read-only: the server is a standby, or default_transaction_read_only is set for the role, the \
-             database or the server",
-        ),
+        "25006" => retry("read_only", STANDBY),
         "40001" => retry("serialization", ""),
         "40P01" => retry("deadlock", ""),
         "55P03" => retry("lock_timeout", ""),

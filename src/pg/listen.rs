@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::connect::{Connector, Wire};
 use super::error::{PgFault, sent};
-use super::session::{Param, Session};
+use super::session::{BEGIN_WRITE, Param, Session};
 use crate::fault::Fault;
 
 const LISTEN: &str = include_str!("../../sql/listen/listen.sql");
@@ -92,10 +92,10 @@ impl Listener {
         &self.delivery
     }
 
-    /// Runs one short statement on this very session. It must not open a transaction: a listener that is inside one
-    /// makes the server keep every notification of the cluster.
+    /// Runs one short statement on this very session, in a transaction that ends with it: a listener that stays inside
+    /// one makes the server keep every notification of the cluster.
     pub async fn statement(&self, name: &str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, PgFault> {
-        self.session.statement(name, sql, params, self.limit).await
+        self.session.transaction(name, sql, params, self.limit).await
     }
 
     /// Takes an advisory lock that lasts as long as this session, unless somebody else holds it.
@@ -173,8 +173,8 @@ async fn detect(
         return Ok(Delivery::Pooler("two sessions at a time were served by one backend".into()));
     }
     // While the other session keeps a backend to itself, a pooler has to give this one another.
-    ringer.statement("begin", "begin", &[], limit).await?;
-    backend(&ringer, limit).await?;
+    ringer.script("begin", BEGIN_WRITE, limit).await?;
+    ringer.statement("backend", BACKEND, &[], limit).await?;
     if backend(session, limit).await? != own {
         return Ok(Delivery::Pooler("the backend changed between two statements".into()));
     }
@@ -189,7 +189,7 @@ async fn detect(
 }
 
 async fn backend(session: &Session, limit: Duration) -> Result<i32, PgFault> {
-    let rows = session.statement("backend", BACKEND, &[], limit).await?;
+    let rows = session.transaction("backend", BACKEND, &[], limit).await?;
     rows.first().and_then(|row| row.try_get(0).ok()).ok_or_else(strange)
 }
 

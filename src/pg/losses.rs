@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Param;
 use super::outbox::{Outbox, missing, one};
+use super::value::get;
 use crate::batch::Marker;
 use crate::fault::Fault;
 
@@ -174,21 +175,21 @@ impl Outbox {
             (&facts, Type::TEXT),
         ];
         let rows = self.database.transaction("confirm", &self.sql.confirm, &params).await?;
-        Ok(one(&rows, "confirm")?.get(0))
+        get(one(&rows, "confirm")?, 0)
     }
 
     /// Writes down what a look saw of Redis beside the messages; whether the tenure is still the queue's.
     pub async fn remember(&self, queue: &str, tenure: Uuid, facts: &str) -> Result<bool, Fault> {
         let params: [Param<'_>; 3] = [(&queue, Type::TEXT), (&tenure, Type::UUID), (&facts, Type::TEXT)];
         let rows = self.database.transaction("remember", &self.sql.remember, &params).await?;
-        Ok(one(&rows, "remember")?.get(0))
+        get(one(&rows, "remember")?, 0)
     }
 
     /// Says that absence proves nothing until a boundary is settled; whether the tenure is still the queue's.
     pub async fn doubt(&self, queue: &str, at: Marker) -> Result<bool, Fault> {
         let params: [Param<'_>; 3] = [(&queue, Type::TEXT), (&at.tenure, Type::UUID), (&at.position, Type::INT8)];
         let rows = self.database.transaction("doubt", &self.sql.doubt, &params).await?;
-        Ok(one(&rows, "doubt")?.get(0))
+        get(one(&rows, "doubt")?, 0)
     }
 
     /// Settles a boundary. `None`: the tenure is not the queue's any more.
@@ -207,8 +208,8 @@ impl Outbox {
         ];
         let rows = self.database.transaction("certify", &self.sql.certify, &params).await?;
         let row = one(&rows, "certify")?;
-        let scheduled: Option<i64> = row.get(0);
-        Ok(scheduled.map(|scheduled| Certified { scheduled, duplicates: row.get(1) }))
+        let scheduled: Option<i64> = get(row, 0)?;
+        scheduled.map(|scheduled| Ok(Certified { scheduled, duplicates: get(row, 1)? })).transpose()
     }
 
     /// Writes a checkpoint by receipts; `present` is `None` while it is not known what stands in Redis. `None`: the
@@ -229,7 +230,8 @@ impl Outbox {
             (&timeout, Type::FLOAT8),
         ];
         let rows = self.database.transaction("confirm_receipts", &self.sql.confirm_receipts, &params).await?;
-        Ok(rows.first().map(|row| Receipted { consumed: row.get(0), outstanding: row.get(1), scheduled: row.get(2) }))
+        let told = |row| Ok(Receipted { consumed: get(row, 0)?, outstanding: get(row, 1)?, scheduled: get(row, 2)? });
+        rows.first().map(told).transpose()
     }
 
     /// Adds to the newest incident what was sent again and closes those that are over.
@@ -237,15 +239,16 @@ impl Outbox {
         let params: [Param<'_>; 3] = [(&queue, Type::TEXT), (&position, Type::INT8), (&replayed, Type::INT8)];
         let rows = self.database.transaction("recovered", &self.sql.recovered, &params).await?;
         let row = one(&rows, "recovered")?;
-        let seconds: Vec<f64> = row.get(1);
-        let took = seconds.into_iter().map(|seconds| Duration::from_secs_f64(seconds.max(0.0))).collect();
-        Ok(Recovered { open: row.get(0), took })
+        let seconds: Vec<f64> = get(row, 1)?;
+        let took =
+            seconds.into_iter().map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()).collect();
+        Ok(Recovered { open: get(row, 0)?, took })
     }
 
     /// Takes down receipts; how many were new.
     pub async fn acknowledge(&self, task_ids: &[Uuid]) -> Result<i32, Fault> {
         let rows = self.database.transaction("ack", &self.sql.ack, &[(&task_ids, Type::UUID_ARRAY)]).await?;
-        Ok(one(&rows, "ack")?.get(0))
+        get(one(&rows, "ack")?, 0)
     }
 
     /// Takes down that workers gave tasks up, each with an error's class and text; of how many that was new, and the task
@@ -254,7 +257,7 @@ impl Outbox {
         let params: [Param<'_>; 3] =
             [(&task_ids, Type::UUID_ARRAY), (&classes, Type::TEXT_ARRAY), (&errors, Type::TEXT_ARRAY)];
         let rows = self.database.transaction("fail", &self.sql.fail, &params).await?;
-        Ok(one(&rows, "fail")?.get(0))
+        get(one(&rows, "fail")?, 0)
     }
 
     /// Makes a restored or copied database relay again; the rows of each queue that go out again. As long as it takes.
@@ -265,7 +268,7 @@ impl Outbox {
             .database
             .transaction_within(within, "repair", &self.sql.repair, &[(&horizon.as_secs_f64(), Type::FLOAT8)])
             .await?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
     }
 
     /// Counts or begins an operator's replay; `None`: there is no such queue. As long as it takes.
@@ -282,20 +285,23 @@ impl Outbox {
         ];
         let within = Duration::from_secs(3600);
         let rows = self.database.transaction_within(within, "replay", &self.sql.replay, &params).await?;
-        Ok(rows.first().map(|row| Replay {
-            incident: row.get(0),
-            batches: row.get(1),
-            rows: row.get(2),
-            first: row.get(3),
-            last: row.get(4),
-        }))
+        let told = |row| {
+            Ok(Replay {
+                incident: get(row, 0)?,
+                batches: get(row, 1)?,
+                rows: get(row, 2)?,
+                first: get(row, 3)?,
+                last: get(row, 4)?,
+            })
+        };
+        rows.first().map(told).transpose()
     }
 
     /// Takes back what of a replay was not planned yet; `None`: there is no such replay, or it is over.
     pub async fn cancel_replay(&self, incident: i64) -> Result<Option<i64>, Fault> {
         let params: [Param<'_>; 1] = [(&incident, Type::INT8)];
         let rows = self.database.transaction("replay_cancel", &self.sql.replay_cancel, &params).await?;
-        Ok(one(&rows, "replay_cancel")?.get(0))
+        get(one(&rows, "replay_cancel")?, 0)
     }
 
     /// Incidents, newest first.
@@ -313,24 +319,24 @@ impl Outbox {
 }
 
 fn incident(row: &Row) -> Result<Incident, Fault> {
-    let evidence: String = row.get(4);
+    let evidence: String = get(row, 4)?;
     Ok(Incident {
-        incident: row.get(0),
-        queue: row.get(1),
-        destination: row.get(2),
-        cause: row.get(3),
+        incident: get(row, 0)?,
+        queue: get(row, 1)?,
+        destination: get(row, 2)?,
+        cause: get(row, 3)?,
         evidence: serde_json::from_str(&evidence).map_err(|_| missing("incidents"))?,
-        relay: row.get(5),
-        noticed_at: row.get(6),
-        position_before: row.get(7),
-        position_trusted: row.get(8),
-        newest: row.get(9),
-        outstanding: row.get(10),
-        scheduled: row.get(11),
-        replayed: row.get(12),
-        duplicates_possible: row.get(13),
-        recovered_at: row.get(14),
-        cancelled_at: row.get(15),
-        waiting: row.get(16),
+        relay: get(row, 5)?,
+        noticed_at: get(row, 6)?,
+        position_before: get(row, 7)?,
+        position_trusted: get(row, 8)?,
+        newest: get(row, 9)?,
+        outstanding: get(row, 10)?,
+        scheduled: get(row, 11)?,
+        replayed: get(row, 12)?,
+        duplicates_possible: get(row, 13)?,
+        recovered_at: get(row, 14)?,
+        cancelled_at: get(row, 15)?,
+        waiting: get(row, 16)?,
     })
 }

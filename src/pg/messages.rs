@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
+use super::value::get;
+use crate::fault::Fault;
 use crate::task::Task;
 
 /// One batch of the ledger with its messages, in order.
@@ -31,14 +33,17 @@ pub struct Header {
 
 impl BatchRows {
     /// From a header and the messages behind it; `None` if there is no header.
-    pub(super) fn new(rows: Vec<Row>) -> Option<Self> {
-        let header = Header::from_row(rows.first()?)?;
-        Some(Self { header, rows })
+    pub(super) fn new(rows: Vec<Row>) -> Result<Option<Self>, Fault> {
+        let Some(first) = rows.first() else { return Ok(None) };
+        let (batch, at) = (get::<Option<i64>>(first, 1)?, get::<Option<Timestamp>>(first, 2)?);
+        let (Some(batch), Some(at)) = (batch, at) else { return Ok(None) };
+        let header = Header { batch, at, rows: get(first, 3)? };
+        Ok(Some(Self { header, rows }))
     }
 
     /// How many messages there are.
     pub fn len(&self) -> usize {
-        self.rows.len() - 1
+        self.rows.len().saturating_sub(1)
     }
 
     /// Whether there is none.
@@ -46,21 +51,40 @@ impl BatchRows {
         self.len() == 0
     }
 
-    /// The messages, in order.
-    pub fn tasks(&self) -> impl Iterator<Item = Task<'_>> {
-        self.rows[1..].iter().map(|row| Task {
-            id: row.get(4),
-            task_id: row.get(5),
-            name: row.get(6),
-            args: row.get::<_, Json<'_>>(7).0,
-            kwargs: row.get::<_, Json<'_>>(8).0,
-            headers: row.get::<_, Json<'_>>(9).0,
-            body: row.get(10),
-            priority: row.get(11),
-            expires_at: row.get(12),
-            created_at: row.get(13),
+    /// The messages, in order. A row with a value that cannot be read is no message: its id, and why.
+    pub fn tasks(&self) -> impl Iterator<Item = Result<Task<'_>, (i64, Fault)>> {
+        self.rows.iter().skip(1).map(|row| {
+            let id = get(row, 4).map_err(|fault| (0, fault))?;
+            task(id, row).map_err(|reason| (id, Fault::reject("malformed", reason)))
         })
     }
+}
+
+/// One message; the error is a sentence.
+fn task(id: i64, row: &Row) -> Result<Task<'_>, String> {
+    if let Some(unreadable) = value::<Option<&str>>(row, 14)? {
+        return Err(unreadable.to_owned());
+    }
+    Ok(Task {
+        id,
+        task_id: value(row, 5)?,
+        name: value(row, 6)?,
+        args: value::<Json<'_>>(row, 7)?.0,
+        kwargs: value::<Json<'_>>(row, 8)?.0,
+        headers: value::<Json<'_>>(row, 9)?.0,
+        body: value(row, 10)?,
+        priority: value(row, 11)?,
+        expires_at: value(row, 12)?,
+        created_at: value(row, 13)?,
+    })
+}
+
+/// A value that a producer wrote. The error does not quote it.
+fn value<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, String> {
+    row.try_get(column).map_err(|_| {
+        let name = row.columns().get(column).map_or("?", tokio_postgres::Column::name);
+        format!("the value of {name} cannot be read: it lies outside of what a message can say")
+    })
 }
 
 /// The text of a jsonb column, unparsed: Postgres has validated it.

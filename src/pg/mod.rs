@@ -22,12 +22,15 @@ mod outbox;
 pub mod pool;
 pub mod schema;
 pub mod script;
+mod seen;
 pub mod session;
 mod sql;
 mod tls;
+mod value;
 
 pub use answers::{
-    Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
+    Ask, Cause, Filtered, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork,
+    ServerFacts, Work,
 };
 pub use connect::{Connector, Protection};
 pub use dead::{DeadChoice, DeadDetail, DeadFilter, DeadGroup, DeadRetry, DeadRow};

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -14,8 +13,9 @@ use uuid::Uuid;
 use super::answers::{
     Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
 };
-use super::messages::{BatchRows, Header};
-use super::{Database, Listener, Param, Schemas, sql};
+use super::messages::BatchRows;
+use super::value::get;
+use super::{Database, Listener, Param, PgFault, Schemas, sql};
 use crate::fault::Fault;
 
 /// The outbox of one schema of one database.
@@ -23,6 +23,7 @@ use crate::fault::Fault;
 pub struct Outbox {
     pub(super) database: Database,
     pub(super) sql: std::sync::Arc<sql::Queries>,
+    pub(super) schemas: Schemas,
 }
 
 /// Where a statement of the wake loop runs.
@@ -42,7 +43,7 @@ fn instant(now: Instant, ms: i64) -> Option<Instant> {
 impl Outbox {
     /// The outbox in these schemas.
     pub fn new(database: Database, schemas: &Schemas) -> Self {
-        Self { database, sql: std::sync::Arc::new(sql::Queries::new(schemas)) }
+        Self { database, sql: std::sync::Arc::new(sql::Queries::new(schemas)), schemas: schemas.clone() }
     }
 
     /// What there is to do.
@@ -53,29 +54,29 @@ impl Outbox {
             Session::Listening(listener) => {
                 self.database.aside("work", listener.statement("work", &self.sql.work, &params)).await?
             }
-            Session::Pooled => self.database.statement("work", &self.sql.work, &params).await?,
+            Session::Pooled => self.database.transaction("work", &self.sql.work, &params).await?,
         };
         let now = Instant::now();
         let mut work = Work::default();
-        for row in rows {
-            let Some(queue) = row.get::<_, Option<String>>(0) else {
-                work.keeper = row.get(9);
-                work.armed = row.get(10);
-                work.notify_usage = row.get(11);
+        for row in &rows {
+            let Some(queue) = get::<Option<String>>(row, 0)? else {
+                work.keeper = get(row, 9)?;
+                work.armed = get(row, 10)?;
+                work.notify_usage = get(row, 11)?;
                 continue;
             };
-            let waiting = row.get::<_, Option<i64>>(7).unwrap_or(0).max(0).unsigned_abs();
+            let waiting = get::<Option<i64>>(row, 7)?.unwrap_or(0).max(0).unsigned_abs();
             work.queues.push(QueueWork {
                 queue,
-                newest: row.get(1),
-                reached: row.get(2),
-                owner: row.get(3),
-                paused: row.get(4),
-                resumes: row.get(5),
-                rows: row.get(6),
+                newest: get(row, 1)?,
+                reached: get(row, 2)?,
+                owner: get(row, 3)?,
+                paused: get(row, 4)?,
+                resumes: get(row, 5)?,
+                rows: get(row, 6)?,
                 waiting: Duration::from_millis(waiting),
-                due: row.get::<_, Option<i64>>(8).and_then(|ms| instant(now, ms)),
-                abandoned: row.get::<_, Option<bool>>(12).unwrap_or(false),
+                due: get::<Option<i64>>(row, 8)?.and_then(|ms| instant(now, ms)),
+                abandoned: get::<Option<bool>>(row, 12)?.unwrap_or(false),
             });
         }
         Ok(work)
@@ -90,27 +91,27 @@ impl Outbox {
 
     /// Decides the next batch and commits it to the ledger.
     pub async fn plan(&self, ask: PlanRequest<'_>) -> Result<Plan, Fault> {
-        let rows = self
-            .database
-            .transaction(
-                "plan",
-                &self.sql.plan,
-                &[
-                    (&ask.queue, Type::TEXT),
-                    (&ask.tenure, Type::UUID),
-                    (&ask.last, Type::INT8),
-                    (&ask.kind, Type::TEXT),
-                    (&ask.relay, Type::TEXT),
-                    (&ask.max_rows, Type::INT4),
-                    (&ask.max_bytes, Type::INT8),
-                ],
-            )
-            .await?;
-        let status = rows.first().map(|row| row.get::<_, String>(0)).unwrap_or_default();
+        let params: [Param<'_>; 7] = [
+            (&ask.queue, Type::TEXT),
+            (&ask.tenure, Type::UUID),
+            (&ask.last, Type::INT8),
+            (&ask.kind, Type::TEXT),
+            (&ask.relay, Type::TEXT),
+            (&ask.max_rows, Type::INT4),
+            (&ask.max_bytes, Type::INT8),
+        ];
+        let rows = match self.database.transaction("plan", &self.sql.plan, &params).await {
+            // Nothing happened: the server met a text that it cannot send, and rolled back.
+            Err(fault) if cannot_be_sent(&fault) => {
+                self.database.transaction("plan_readable", &self.sql.plan_readable, &params).await?
+            }
+            answer => answer?,
+        };
+        let status: String = rows.first().map(|row| get(row, 0)).transpose()?.unwrap_or_default();
         match status.as_str() {
             "planned" | "more" => {
                 let more = status == "more";
-                let rows = BatchRows::new(rows).ok_or_else(|| missing("plan"))?;
+                let rows = BatchRows::new(rows)?.ok_or_else(|| missing("plan"))?;
                 Ok(Plan::Batch { rows, more })
             }
             "idle" => Ok(Plan::Idle),
@@ -123,9 +124,14 @@ impl Outbox {
 
     /// The messages of a batch of the ledger, again; `None` if the ledger does not hold it.
     pub async fn read(&self, queue: &str, batch: i64) -> Result<Option<BatchRows>, Fault> {
-        let rows =
-            self.database.statement("read", &self.sql.read, &[(&queue, Type::TEXT), (&batch, Type::INT8)]).await?;
-        Ok(BatchRows::new(rows))
+        let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&batch, Type::INT8)];
+        let rows = match self.database.statement("read", &self.sql.read, &params).await {
+            Err(fault) if cannot_be_sent(&fault) => {
+                self.database.statement("read_readable", &self.sql.read_readable, &params).await?
+            }
+            answer => answer?,
+        };
+        BatchRows::new(rows)
     }
 
     /// Begins a tenure; durable when this returns.
@@ -152,20 +158,20 @@ impl Outbox {
             )
             .await?;
         let row = one(&rows, "open")?;
-        match row.get::<_, &str>(0) {
+        match get::<&str>(row, 0)? {
             "opened" => Ok(Opening::Opened(Opened {
-                trusted: row.get(1),
-                done: row.get(2),
-                newest: row.get(3),
-                cause: Cause::from_name(row.get(4)).ok_or_else(|| missing("open"))?,
-                scheduled: row.get(5),
-                certified: row.get(6),
-                incidents: row.get(7),
-                facts: row.get(9),
-                duplicates: row.get(10),
+                trusted: get(row, 1)?,
+                done: get(row, 2)?,
+                newest: get(row, 3)?,
+                cause: Cause::from_name(get(row, 4)?).ok_or_else(|| missing("open"))?,
+                scheduled: get(row, 5)?,
+                certified: get(row, 6)?,
+                incidents: get(row, 7)?,
+                facts: get(row, 9)?,
+                duplicates: get(row, 10)?,
             })),
-            "again" => Ok(Opening::Again(row.get(8))),
-            "foreign" => Ok(Opening::Foreign(row.get(4))),
+            "again" => Ok(Opening::Again(get(row, 8)?)),
+            "foreign" => Ok(Opening::Foreign(get(row, 4)?)),
             "paused" => Ok(Opening::Paused),
             "moved" => Ok(Opening::Moved),
             "suspended" => Ok(Opening::Suspended),
@@ -199,7 +205,7 @@ impl Outbox {
     pub async fn bell_waits(&self, listener: &Listener) -> Result<bool, Fault> {
         let rows =
             self.database.aside("bell_waits", listener.statement("bell_waits", &self.sql.bell_waits, &[])).await?;
-        Ok(one(&rows, "bell_waits")?.get(0))
+        get(one(&rows, "bell_waits")?, 0)
     }
 
     /// Gives up the affinity of a relay that stops in good order.
@@ -217,12 +223,13 @@ impl Outbox {
         self.database.transaction("stopped", &self.sql.stopped, &params).await.map(drop).map_err(Fault::from)
     }
 
-    /// Who this database is, and whether its ids are its own.
+    /// Who this database is, and whether its ids are its own. Fails if rows are hidden.
     pub async fn identity(&self) -> Result<Identity, Fault> {
+        self.all_is_seen().await?;
         let rows = self.database.statement("identity", &self.sql.identity, &[]).await?;
         let row = one(&rows, "identity")?;
-        let installation: Option<Uuid> = row.get(1);
-        Ok(Identity { wrong: row.get(0), installation: installation.unwrap_or_default(), max_prepared: row.get(2) })
+        let installation: Option<Uuid> = get(row, 1)?;
+        Ok(Identity { wrong: get(row, 0)?, installation: installation.unwrap_or_default(), max_prepared: get(row, 2)? })
     }
 
     /// What a relay depends on, as the server and the user are. Needs no outbox.
@@ -231,41 +238,42 @@ impl Outbox {
         let rows = self.database.statement("doctor", &self.sql.doctor, &params).await?;
         let row = one(&rows, "doctor")?;
         Ok(ServerFacts {
-            user: row.get(0),
-            version: row.get(1),
-            in_recovery: row.get(2),
-            tls: row.get(3),
-            clock: row.get(4),
-            functions: row.get(5),
-            tables: row.get(6),
-            notify_usage: row.get(7),
-            creators: row.get(8),
+            user: get(row, 0)?,
+            version: get(row, 1)?,
+            in_recovery: get(row, 2)?,
+            tls: get(row, 3)?,
+            clock: get(row, 4)?,
+            functions: get(row, 5)?,
+            tables: get(row, 6)?,
+            notify_usage: get(row, 7)?,
+            creators: get(row, 8)?,
+            encoding: get(row, 9)?,
         })
     }
 
     /// Every queue, by name, whether or not a relay has seen it.
     pub async fn known(&self) -> Result<Vec<String>, Fault> {
         let rows = self.database.statement("known", &self.sql.known, &[]).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        rows.iter().map(|row| get(row, 0)).collect()
     }
 
     /// Numbers of every queue, by name.
     pub async fn gauge(&self) -> Result<Vec<QueueGauge>, Fault> {
         let rows = self.database.statement("gauge", &self.sql.gauge, &[]).await?;
-        Ok(rows.iter().map(queue_gauge).collect())
+        rows.iter().map(queue_gauge).collect()
     }
 
     /// Lets producers move on to the next segment if it is time; `moved`, `full` or nothing.
     pub async fn rotate(&self, min_age: Duration, size: i64) -> Result<Option<String>, Fault> {
         let params: [Param<'_>; 2] = [(&min_age.as_secs_f64(), Type::FLOAT8), (&size, Type::INT8)];
         let rows = self.database.transaction("rotate", &self.sql.rotate, &params).await?;
-        Ok(one(&rows, "rotate")?.get(0))
+        get(one(&rows, "rotate")?, 0)
     }
 
     /// How large the log is on disk, its indexes included.
     pub async fn log_bytes(&self) -> Result<i64, Fault> {
         let rows = self.database.statement("log_bytes", &self.sql.log_bytes, &[]).await?;
-        Ok(one(&rows, "log_bytes")?.get(0))
+        get(one(&rows, "log_bytes")?, 0)
     }
 
     /// Sessions of the pool, and those of them that are idle.
@@ -276,7 +284,7 @@ impl Outbox {
     /// The sealed segments that hold rows, oldest first.
     pub async fn truncatable(&self) -> Result<Vec<i32>, Fault> {
         let rows = self.database.statement("truncatable", &self.sql.truncatable, &[]).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        rows.iter().map(|row| get(row, 0)).collect()
     }
 
     /// Empties a sealed segment if nobody needs it: `truncated`, `moved` or `needed`.
@@ -284,7 +292,7 @@ impl Outbox {
         let (min, max) = (min_age.as_secs_f64(), max_age.as_secs_f64());
         let params: [Param<'_>; 3] = [(&segment, Type::INT4), (&min, Type::FLOAT8), (&max, Type::FLOAT8)];
         let rows = self.database.transaction("truncate", &self.sql.truncate, &params).await?;
-        Ok(one(&rows, "truncate")?.get(0))
+        get(one(&rows, "truncate")?, 0)
     }
 
     /// Deletes what nobody needs any more, at most `slice` rows of each kind; how many went.
@@ -292,64 +300,69 @@ impl Outbox {
         let (min, max) = (min_age.as_secs_f64(), max_age.as_secs_f64());
         let params: [Param<'_>; 3] = [(&min, Type::FLOAT8), (&max, Type::FLOAT8), (&slice, Type::INT4)];
         let rows = self.database.transaction("trim", &self.sql.trim, &params).await?;
-        Ok(one(&rows, "trim")?.get(0))
+        get(one(&rows, "trim")?, 0)
     }
 
     /// This moment, to compare with later.
     pub async fn snapshot(&self) -> Result<String, Fault> {
         let rows = self.database.statement("snapshot", &self.sql.snapshot, &[]).await?;
-        Ok(one(&rows, "snapshot")?.get(0))
+        get(one(&rows, "snapshot")?, 0)
     }
 
     /// The queues that hold a row from before `snapshot` that is not known to be dispatched.
     pub async fn undispatched(&self, snapshot: &str) -> Result<Vec<String>, Fault> {
         let rows = self.database.statement("undispatched", &self.sql.undispatched, &[(&snapshot, Type::TEXT)]).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        rows.iter().map(|row| get(row, 0)).collect()
     }
 
     /// Stops a queue; `false`: there is no such queue.
     pub async fn pause(&self, queue: &str, reason: Option<&str>) -> Result<bool, Fault> {
         let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&reason, Type::TEXT)];
         let rows = self.database.transaction("pause", &self.sql.pause, &params).await?;
-        Ok(one(&rows, "pause")?.get(0))
+        get(one(&rows, "pause")?, 0)
     }
 
     /// Lets a queue go on; `false`: there is no such queue.
     pub async fn resume(&self, queue: &str) -> Result<bool, Fault> {
         let rows = self.database.transaction("resume", &self.sql.resume, &[(&queue, Type::TEXT)]).await?;
-        Ok(one(&rows, "resume")?.get(0))
+        get(one(&rows, "resume")?, 0)
     }
 
     /// Decides where a queue starts at a new destination: the ledger number, or `None` if there is no such queue.
     pub async fn relocate(&self, queue: &str, resend: bool) -> Result<Option<i64>, Fault> {
         let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&resend, Type::BOOL)];
         let rows = self.database.transaction("move", &self.sql.relocate, &params).await?;
-        Ok(rows.first().and_then(|row| row.get(0)))
+        Ok(rows.first().map(|row| get(row, 0)).transpose()?.flatten())
     }
 }
 
-fn queue_gauge(row: &Row) -> QueueGauge {
-    QueueGauge {
-        queue: row.get(0),
-        pending: row.get(1),
-        estimated: row.get(2),
-        oldest_ms: row.get(3),
-        held: row.get(4),
-        dead: row.get(5),
-        newest: row.get(6),
-        reached: row.get(7),
-        paused: row.get(8),
-        reason: row.get(9),
-        stopped_reason: row.get(10),
-        stopped_by: row.get(11),
-        stopped_at: row.get(12),
-        relay: row.get(13),
-        consumed: row.get(14),
-        outstanding: row.get(15),
-        confirmed_at: row.get(16),
-        incidents: row.get(17),
-        last_incident: row.get(18),
-    }
+fn queue_gauge(row: &Row) -> Result<QueueGauge, Fault> {
+    Ok(QueueGauge {
+        queue: get(row, 0)?,
+        pending: get(row, 1)?,
+        estimated: get(row, 2)?,
+        oldest_ms: get(row, 3)?,
+        held: get(row, 4)?,
+        dead: get(row, 5)?,
+        newest: get(row, 6)?,
+        reached: get(row, 7)?,
+        paused: get(row, 8)?,
+        reason: get(row, 9)?,
+        stopped_reason: get(row, 10)?,
+        stopped_by: get(row, 11)?,
+        stopped_at: get(row, 12)?,
+        relay: get(row, 13)?,
+        consumed: get(row, 14)?,
+        outstanding: get(row, 15)?,
+        confirmed_at: get(row, 16)?,
+        incidents: get(row, 17)?,
+        last_incident: get(row, 18)?,
+    })
+}
+
+/// Whether a text of the answer has no form in UTF-8: as in a database with the encoding `SQL_ASCII`.
+fn cannot_be_sent(fault: &PgFault) -> bool {
+    fault.is_code("22021") || fault.is_code("22P05")
 }
 
 pub(super) fn one<'a>(rows: &'a [Row], statement: &str) -> Result<&'a Row, Fault> {
@@ -363,11 +376,4 @@ pub(super) fn missing(statement: &str) -> Fault {
             "the statement `{statement}` gave no answer; is the schema of another version? run `outboxd migrate check`"
         ),
     )
-}
-
-impl Header {
-    /// From the first row of `read` or `plan`.
-    pub(super) fn from_row(row: &Row) -> Option<Self> {
-        Some(Self { batch: row.get::<_, Option<i64>>(1)?, at: row.get::<_, Option<Timestamp>>(2)?, rows: row.get(3) })
-    }
 }

@@ -1,12 +1,12 @@
 //! The relay's database: a small pool of sessions that run single statements.
 //!
 //! Nothing here relies on session state, so that it works through PgBouncer in transaction mode: statements are typed
-//! and unnamed, and no SET outlives its transaction. A session that ran into a time-out, or whose caller went away
+//! and unnamed, each stands in an explicit transaction, and no SET outlives it. A session that ran into a time-out, or whose caller went away
 //! half-way, is closed and never handed out again.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
@@ -72,6 +72,7 @@ pub struct Database {
     statement_timeout: Duration,
     wait_timeout: Duration,
     lost: Arc<AtomicU64>,
+    filtered: Arc<AtomicBool>,
     on_statement: OnStatement,
     on_answer: OnAnswer,
 }
@@ -105,7 +106,8 @@ impl Database {
             .map_err(|e| Fault::halt("internal", format!("the pool: {e}")))?;
         let (statement_timeout, wait_timeout) = (settings.statement_timeout, settings.wait_timeout);
         let (on_statement, on_answer): (OnStatement, OnAnswer) = (Arc::new(|_| {}), Arc::new(|_| {}));
-        Ok(Self { pool, connector, statement_timeout, wait_timeout, lost, on_statement, on_answer })
+        let filtered = Arc::default();
+        Ok(Self { pool, connector, statement_timeout, wait_timeout, lost, filtered, on_statement, on_answer })
     }
 
     /// Has `hook` called with the name of every statement, for a metric. It must not block.
@@ -121,7 +123,7 @@ impl Database {
         Self { on_answer: hook, ..self }
     }
 
-    /// Runs one statement in a transaction of its own.
+    /// Runs one statement that only reads, in an explicit READ COMMITTED, READ ONLY transaction, in one round trip.
     pub async fn statement(&self, name: &'static str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, PgFault> {
         self.statement_within(self.statement_timeout, name, sql, params).await
     }
@@ -135,10 +137,10 @@ impl Database {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, PgFault> {
         let (held, waited) = self.held(name).await?;
-        self.tell(name, Some(waited), held.session()?.statement(name, sql, params, limit)).await
+        self.tell(name, Some(waited), held.session()?.read(name, sql, params, limit)).await
     }
 
-    /// Runs one statement in an explicit READ COMMITTED transaction, in one round trip.
+    /// Runs one statement in an explicit READ COMMITTED, READ WRITE transaction, in one round trip.
     ///
     /// The error tells a clean refusal (nothing happened) from an *uncertain* end (the reply of COMMIT was lost).
     pub async fn transaction(&self, name: &'static str, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, PgFault> {
@@ -166,6 +168,11 @@ impl Database {
         self.tell(name, None, sending).await
     }
 
+    /// Whether a statement was refused since this was asked last, because a policy would have hidden rows from it.
+    pub(super) fn was_filtered(&self) -> bool {
+        self.filtered.swap(false, Ordering::Relaxed)
+    }
+
     async fn tell<T>(
         &self,
         name: &'static str,
@@ -175,6 +182,9 @@ impl Database {
         (self.on_statement)(name);
         let sent = Instant::now();
         let answer = sending.await;
+        if answer.as_ref().is_err_and(|fault| fault.fault.reason().class == "row_security") {
+            self.filtered.store(true, Ordering::Relaxed);
+        }
         (self.on_answer)(Answered { name, waited, took: Some(sent.elapsed()), failed: answer.is_err() });
         answer
     }

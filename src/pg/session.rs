@@ -12,21 +12,37 @@ use deadpool_postgres::{ClientWrapper, Object};
 use futures_util::future::join3;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connect::{Connector, Wire};
-use super::error::{Answer, PgFault, answer, sent};
+use super::error::{Answer, PgFault, answer, sent, standby};
 
 /// A parameter with its type, so that no statement needs to be prepared by name.
 pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// READ COMMITTED explicitly: the planner's functions rely on each statement seeing what the one before it waited for.
+/// Everything explicitly, whatever the defaults of the role and of the database are, and for this transaction alone, so
+/// that nothing is left behind in a session that a pooler hands to others.
 ///
-/// The COMMIT leaves with the statement, so nothing is idle in between, unless the rest was lost together with this host:
-/// then the server keeps the locks, and no other relay can have the queue, until it knows that. By default that takes
-/// hours.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '5s'";
+/// READ COMMITTED: the planner's functions rely on each statement seeing what the one before it waited for, and a look
+/// that ran SERIALIZABLE could make a transaction of the application fail. `row_security = off`: rows that a policy would
+/// hide raise an error instead of being missing. The time-out: the COMMIT leaves with the statement, so nothing is idle
+/// in between, unless the rest was lost together with this host; then the server keeps the locks, and no other relay can
+/// have the queue, until it knows that. By default that takes hours.
+macro_rules! begin {
+    ($access:literal) => {
+        concat!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED, ",
+            $access,
+            ", NOT DEFERRABLE; SET LOCAL row_security = off; SET LOCAL idle_in_transaction_session_timeout = '5s'"
+        )
+    };
+}
+
+/// Says what it is, so that a standby serves it.
+const BEGIN_READ: &str = begin!("READ ONLY");
+pub(super) const BEGIN_WRITE: &str = begin!("READ WRITE");
 const COMMIT: &str = "COMMIT";
 
 /// One session. Dropping it closes the connection at once, or gives it back to the pool that it came from.
@@ -76,7 +92,7 @@ impl Session {
         Self { client, connector, busy: AtomicBool::new(false) }
     }
 
-    /// Runs one statement in a transaction of its own; `name` is for messages.
+    /// Runs one statement as it is, under the defaults of the role; `name` is for messages.
     ///
     /// After `limit` the session is busy for good, and the error uncertain.
     pub async fn statement(
@@ -93,6 +109,17 @@ impl Session {
         reply.map_err(|error| self.failed(&error, name)).inspect(|_| self.idle())
     }
 
+    /// Runs one statement that only reads, between BEGIN READ ONLY and COMMIT: one round trip.
+    pub async fn read(
+        &self,
+        name: &str,
+        sql: &str,
+        params: &[Param<'_>],
+        limit: Duration,
+    ) -> Result<Vec<Row>, PgFault> {
+        self.enclosed(BEGIN_READ, name, sql, params, limit).await
+    }
+
     /// Runs one statement between BEGIN and COMMIT, all three sent together: one round trip.
     ///
     /// The error is uncertain unless the server refused the statement or the commit.
@@ -103,10 +130,21 @@ impl Session {
         params: &[Param<'_>],
         limit: Duration,
     ) -> Result<Vec<Row>, PgFault> {
+        self.enclosed(BEGIN_WRITE, name, sql, params, limit).await
+    }
+
+    async fn enclosed(
+        &self,
+        begin: &str,
+        name: &str,
+        sql: &str,
+        params: &[Param<'_>],
+        limit: Duration,
+    ) -> Result<Vec<Row>, PgFault> {
         self.busy.store(true, Ordering::Release);
         // join3 polls in this order, and the first poll of each queues its message: they leave in this order.
         let all = join3(
-            self.client.batch_execute(BEGIN),
+            self.client.batch_execute(begin),
             self.client.query_typed(sql, params),
             self.client.batch_execute(COMMIT),
         );
@@ -119,6 +157,8 @@ impl Session {
         }
         match (begin, rows, commit) {
             (Ok(()), Ok(rows), Ok(())) => Ok(rows),
+            // A standby takes no BEGIN READ WRITE, and nothing that came after it can have written.
+            (Err(error), ..) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => Err(standby(&doing(name))),
             // Without BEGIN the statement committed by itself.
             (Err(error), Ok(_), _) => Err(self.fault(&error, name).uncertain()),
             // COMMIT after a refused statement rolls back, whether or not its reply arrived.

@@ -36,6 +36,13 @@ pub(crate) fn encode(format: &Format, rows: &BatchRows) -> Parcel {
         bytes: 0,
     };
     for task in rows.tasks() {
+        let task = match task {
+            Ok(task) => task,
+            Err(reject) => {
+                parcel.rejects.push(reject);
+                continue;
+            }
+        };
         if task.expires_at.is_some_and(|expires| expires <= at) {
             parcel.expired += 1;
             continue;

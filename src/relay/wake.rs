@@ -114,7 +114,10 @@ impl Wake {
             let result = self.beating(Box::pin(self.session(&mut down, &mut pace))).await;
             let Err(fault) = result else { break };
             self.shared.metrics.postgres_up(false);
-            self.health.postgres(false);
+            match &fault {
+                Fault::Halt(reason) => self.health.postgres_refuses(&reason.message),
+                _ => self.health.postgres(false),
+            }
             self.shared.chores.outage(true);
             // The session that listened is gone with the error: nobody rings for this relay.
             self.shared.metrics.listen_connected(false);
@@ -198,6 +201,10 @@ impl Wake {
         loop {
             if self.shared.stop.is_cancelled() {
                 return Ok(());
+            }
+            if self.shared.outbox.was_filtered() {
+                // Whatever statement met a policy, everything waits until none hides anything.
+                super::identity(&self.shared).await?;
             }
             let settings = self.shared.config().relay.clone();
             let ask = bell.ask(&settings, Instant::now());

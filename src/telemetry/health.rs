@@ -26,6 +26,8 @@ struct Facts {
     /// Why the relay is not ready; `None` when it is.
     unready: Option<String>,
     postgres_down_since: Option<Instant>,
+    /// What only an operator can mend in Postgres, or on the way to it.
+    refusal: Option<String>,
     draining: bool,
 }
 
@@ -56,6 +58,7 @@ impl Health {
             last_beat: Instant::now(),
             unready: Some("starting".to_owned()),
             postgres_down_since: None,
+            refusal: None,
             draining: false,
         };
         Self { grace, facts: Arc::new(Mutex::new(facts)), started: Arc::default() }
@@ -85,8 +88,15 @@ impl Health {
     /// Postgres answers, or does not. The relay stays ready without it for its grace.
     pub fn postgres(&self, reachable: bool) {
         let mut facts = self.facts();
+        facts.refusal = None;
         facts.postgres_down_since =
             if reachable { None } else { Some(facts.postgres_down_since.unwrap_or_else(Instant::now)) };
+    }
+
+    /// Postgres answers with what only an operator can mend. The relay stays ready for its grace, then it says why not.
+    pub fn postgres_refuses(&self, reason: &str) {
+        self.postgres(false);
+        self.facts().refusal = Some(reason.to_owned());
     }
 
     /// The relay stops: not ready from now on, whatever else is reported.
@@ -118,9 +128,10 @@ impl Health {
         match (&facts.unready, down) {
             _ if facts.draining => Verdict::Unwell("stopping".to_owned()),
             (Some(reason), _) => Verdict::Unwell(reason.clone()),
-            (None, Some(down)) if down > self.grace => {
-                Verdict::Unwell(format!("Postgres has not answered for {} s", down.as_secs()))
-            }
+            (None, Some(down)) if down > self.grace => Verdict::Unwell(match &facts.refusal {
+                Some(reason) => format!("Postgres has not been of use for {} s: {reason}", down.as_secs()),
+                None => format!("Postgres has not answered for {} s", down.as_secs()),
+            }),
             _ => Verdict::Well,
         }
     }

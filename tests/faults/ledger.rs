@@ -34,6 +34,16 @@ impl Writer {
         self.client = database.connect().await;
     }
 
+    /// Its connection, for settings.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether Redis holds every committed row by now.
+    pub fn is_complete(&self, redis: &Redis) -> bool {
+        missing(&self.committed, redis, &self.queue) == 0
+    }
+
     /// One transaction with so many rows.
     pub async fn commit(&mut self, rows: i32) {
         let ids = self.client.query(INSERT, &[&self.queue, &rows]).await.unwrap();

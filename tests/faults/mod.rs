@@ -5,14 +5,17 @@
 mod another_server;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod defaults;
 #[cfg(feature = "failpoints")]
 mod goes_back;
 mod isolation;
 mod ledger;
 mod moving;
+mod poison;
 mod postgres;
 mod redis_faults;
 mod redis_loss;
+mod row_security;
 mod sentinel;
 mod sharing;
 mod stage;

@@ -40,8 +40,8 @@ impl Shop {
         let connector = Connector::new("the demo's database", url, "outboxd demo")?;
         Box::pin(migrate::up(&connector, &Schemas::new("public", "outboxd"), LOCK_WAIT)).await?;
         let database = Database::new(connector, &PoolSettings { size: CLIENTS + 1, ..PoolSettings::default() })?;
-        database.statement("demo/orders", ORDERS, &[]).await?;
-        database.statement("demo/place_order", PLACE_ORDER, &[]).await?;
+        database.transaction("demo/orders", ORDERS, &[]).await?;
+        database.transaction("demo/place_order", PLACE_ORDER, &[]).await?;
         let [placed, committed, rolled_back] = [const { AtomicU64::new(0) }; 3];
         Ok(Self { database, placed, committed, rolled_back })
     }

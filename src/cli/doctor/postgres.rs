@@ -4,7 +4,7 @@ use super::super::connect;
 use super::Wire;
 use super::report::Report;
 use crate::config::Config;
-use crate::pg::{Delivery, Listener, Outbox, Protection, migrate};
+use crate::pg::{Delivery, Filtered, Listener, Outbox, Protection, migrate};
 
 /// Looks at everything of Postgres. The queues that it knows.
 pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String> {
@@ -32,8 +32,20 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String>
         let next = "name the primary in database.url, or all hosts with target_session_attrs=read-write";
         report.finding("postgres.role", "it is a standby and takes no writes", next);
     }
+    if facts.encoding == "SQL_ASCII" {
+        let next =
+            "make a database with `encoding 'UTF8'` and move the data; until then only text in UTF-8 can be enqueued";
+        report.finding(
+            "postgres.encoding",
+            "the encoding is SQL_ASCII: any bytes are text, and messages are UTF-8",
+            next,
+        );
+    }
     super::clock(report, "postgres.clock", facts.clock);
     bell(config, facts.tls, facts.notify_usage, report).await;
+    if !policies(&outbox, report).await {
+        return Vec::new();
+    }
     match migrate::check(database.connector(), &schemas).await {
         Ok(()) => report.ok("postgres.schema", &format!("the schema {schemas} fits this release")),
         Err(fault) => {
@@ -51,6 +63,37 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String>
     }
     rights(&facts.functions, &facts.tables, &facts.user, report);
     queues(&outbox, report).await
+}
+
+/// Whether this user sees every row.
+async fn policies(outbox: &Outbox, report: &mut Report) -> bool {
+    let tables = match outbox.filtered().await {
+        Ok(tables) => tables,
+        Err(fault) => {
+            report.finding("postgres.row_security", &fault.reason().message, "run the doctor again");
+            return false;
+        }
+    };
+    let named = |wanted: fn(&Filtered) -> bool| -> Vec<&str> {
+        tables.iter().filter(|table| wanted(table)).map(|table| table.table.as_str()).collect()
+    };
+    let (hidden, forced) = (named(|table| table.hidden), named(|table| table.hidden_from_owner));
+    if let (Some(first), Some(table)) = (hidden.first(), tables.first()) {
+        let detail =
+            format!("row level security hides rows of {} from {}: the relay waits", hidden.join(", "), table.user);
+        let next = format!(
+            "ALTER TABLE {first} DISABLE ROW LEVEL SECURITY (so for each), or ALTER ROLE {} BYPASSRLS",
+            table.user
+        );
+        report.finding("postgres.row_security", &detail, &next);
+    }
+    if let Some(first) = forced.first() {
+        let detail =
+            format!("row level security of {} is forced on the owner, as whom functions run", forced.join(", "));
+        let next = format!("ALTER TABLE {first} NO FORCE ROW LEVEL SECURITY (so for each)");
+        report.finding("postgres.row_security", &detail, &next);
+    }
+    hidden.is_empty()
 }
 
 fn rights(functions: &[String], tables: &[String], user: &str, report: &mut Report) {
