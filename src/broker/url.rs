@@ -40,6 +40,9 @@ fn server(text: &str) -> Result<Parsed, String> {
         ConnectionAddr::TcpTls { host, port, insecure, .. } => (host, *port, Some(*insecure)),
         _ => return Err("outboxd cannot connect to such an address".to_owned()),
     };
+    if host.contains(',') {
+        return Err("it names one server; where sentinels know several, set `sentinels`".to_owned());
+    }
     let address = Address::Tcp(host.to_ascii_lowercase(), port);
     let tls = insecure.map(|insecure| query.tls(insecure)).transpose()?;
     let settings = info.redis_settings();

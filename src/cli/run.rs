@@ -137,11 +137,13 @@ async fn prepare(
             Ok(()) => return Ok(true),
             Err(Fault::Retry(reason)) => reason,
             // Mended in the database, like an outage; nobody has to start the relay again.
-            Err(Fault::Halt(reason)) if reason.class == "row_security" => reason,
+            Err(Fault::Halt(reason)) if reason.class == "row_security" => {
+                health.unready(&reason.message);
+                reason
+            }
             Err(fault) => return Err(fault),
         };
         health.beat();
-        health.unready(&fault.message);
         if !std::mem::replace(&mut said, true) {
             tracing::warn!(event = "postgres.down", class = fault.class, reason = %fault.message,
                 "Postgres cannot be used yet; the relay tries again");

@@ -26,7 +26,12 @@ pub(super) async fn run(args: StatusArgs) -> Exit {
         Ok(outbox) => outbox,
         Err(exit) => return exit,
     };
-    let queues = match outbox.gauge().await {
+    // No queue is seen where the log is hidden.
+    let queues = match outbox.all_is_seen().await {
+        Ok(()) => outbox.gauge().await,
+        Err(fault) => Err(fault),
+    };
+    let queues = match queues {
         Ok(queues) => queues,
         Err(fault) => return connect::failed(&fault),
     };

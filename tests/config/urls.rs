@@ -17,7 +17,7 @@ fn what_no_connection_takes_is_not_called_valid() {
     for (url, words) in [
         ("redis://h/abc", "database"),
         ("redis://h/-1", "database"),
-        ("redis://h1,h2", "url"),
+        ("redis://h1,h2", "one server"),
         ("redis://h?db=x", "`db` must be a number"),
         ("redis://h?ssl_ca_certs=ca.pem", "rediss://"),
         ("redis://h?socket_timeout=5", "response_timeout"),
