@@ -495,6 +495,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_segment_needed(p_segment integer, p_age interval)
 --   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set enable_bitmapscan = off, set jit = off
 
+-- function outbox_shown(p_text text)
+--   returns text; plpgsql, set search_path = INTERNAL, pg_temp
+
 -- function outbox_state(queue text, id bigint, xid xid8, task_id uuid, deliver_at timestamp with time zone, expires_at timestamp with time zone)
 --   returns TABLE(state text, batch bigint, dispatched_at timestamp with time zone); plpgsql, stable, set search_path = INTERNAL, pg_temp
 
@@ -527,6 +530,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_undispatched(p_snap text)
 --   returns TABLE(queue text); plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
+
+-- function outbox_unreadable(p_task text, p_args jsonb, p_kwargs jsonb, p_headers jsonb)
+--   returns text; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_wants(p_id bigint, p_task_id uuid, p_batch bigint)
 --   returns boolean; sql, stable, set search_path = INTERNAL, pg_temp
@@ -594,6 +600,8 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_row_id(uuid)
 -- outbox_relay may execute function outbox_schedule(text,bigint[],bigint)
 -- outbox_relay may execute function outbox_segment_needed(integer,interval)
+-- outbox_reader may execute function outbox_shown(text)
+-- outbox_relay may execute function outbox_shown(text)
 -- outbox_reader may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
 -- outbox_relay may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
 -- outbox_relay may execute function outbox_stopped(text,text,text)
@@ -606,6 +614,8 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_truncatable()
 -- outbox_relay may execute function outbox_truncate(integer,interval,interval)
 -- outbox_relay may execute function outbox_undispatched(text)
+-- outbox_reader may execute function outbox_unreadable(text,jsonb,jsonb,jsonb)
+-- outbox_relay may execute function outbox_unreadable(text,jsonb,jsonb,jsonb)
 -- outbox_relay may execute function outbox_wants(bigint,uuid,bigint)
 -- outbox_relay may execute function outbox_without_receipt(text,bigint[])
 -- outbox_relay may execute function outbox_work(boolean,boolean,boolean,bigint)

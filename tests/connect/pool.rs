@@ -192,7 +192,7 @@ async fn everything_works_through_a_pooler_in_transaction_mode() {
                 let rows = if n % 2 == 0 {
                     pool.transaction("t", sql, &params).await
                 } else {
-                    pool.statement("s", sql, &params).await
+                    pool.statement("s", "select $1::int4", &params).await
                 };
                 rows.map(|rows| rows[0].get::<_, i32>(0))
             })

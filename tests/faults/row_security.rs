@@ -74,7 +74,7 @@ async fn rows_that_a_policy_hides_for_a_while_are_not_passed_over() {
     writer.exact(&fixture.redis).await;
 
     fixture.database.sql(
-        "begin; create policy some on outbox for select to rls_some using (id % 2 = 0); \
+        "begin; create policy part on outbox for select to rls_some using (id % 2 = 0); \
          alter table outbox enable row level security; commit",
     );
     writer.commit_each(6).await;
@@ -85,7 +85,7 @@ async fn rows_that_a_policy_hides_for_a_while_are_not_passed_over() {
     writer.exact(&fixture.redis).await;
     assert!(relay.stop().success());
     drop(writer);
-    fixture.database.sql("drop policy some on outbox; drop owned by rls_some; drop role rls_some");
+    fixture.database.sql("drop policy part on outbox; drop owned by rls_some; drop role rls_some");
 }
 
 #[tokio::test]
@@ -111,9 +111,9 @@ async fn whichever_table_hides_its_rows_every_row_arrives_once_in_the_end() {
         assert!(found.stdout.contains(&format!("ALTER TABLE {table} DISABLE")), "{table}: {found:?}");
         fixture.database.sql(&format!("alter table {table} disable row level security"));
         writer.exact(&fixture.redis).await;
+        let as_often = || async { count(&relay, "postgres.down") == count(&relay, "postgres.up") };
+        assert!(eventually(SOON, as_often).await, "{table}");
     }
-    let as_often = || async { count(&relay, "postgres.down") == count(&relay, "postgres.up") };
-    assert!(eventually(SOON, as_often).await);
     assert!(relay.stop().success());
     drop(writer);
     fixture.database.sql("drop owned by rls_each; drop role rls_each");
@@ -123,7 +123,9 @@ async fn whichever_table_hides_its_rows_every_row_arrives_once_in_the_end() {
 async fn an_owner_sees_every_row_until_row_level_security_is_forced_on_it() {
     let fixture = Fixture::with_own_postgres(&[], RedisOptions::default());
     let postgres = &fixture.database.postgres;
-    postgres.sql("postgres", "create role owner login; create database owned owner owner").unwrap();
+    for line in ["create role owner login", "create database owned owner owner"] {
+        postgres.sql("postgres", line).unwrap();
+    }
     let url = postgres.url("owned").replace("//postgres@", "//owner@");
     migrate(&url);
     let sql = |sql: &str| postgres.sql("owned", sql).unwrap();

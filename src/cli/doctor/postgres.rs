@@ -82,7 +82,7 @@ async fn policies(outbox: &Outbox, report: &mut Report) -> bool {
         let detail =
             format!("row level security hides rows of {} from {}: the relay waits", hidden.join(", "), table.user);
         let next = format!(
-            "ALTER TABLE {first} DISABLE ROW LEVEL SECURITY (so for each), or ALTER ROLE {} BYPASSRLS",
+            "run ALTER TABLE {first} DISABLE ROW LEVEL SECURITY (so for each), or ALTER ROLE {} BYPASSRLS",
             table.user
         );
         report.finding("postgres.row_security", &detail, &next);
@@ -90,7 +90,7 @@ async fn policies(outbox: &Outbox, report: &mut Report) -> bool {
     if let Some(first) = forced.first() {
         let detail =
             format!("row level security of {} is forced on the owner, as whom functions run", forced.join(", "));
-        let next = format!("ALTER TABLE {first} NO FORCE ROW LEVEL SECURITY (so for each)");
+        let next = format!("run ALTER TABLE {first} NO FORCE ROW LEVEL SECURITY (so for each)");
         report.finding("postgres.row_security", &detail, &next);
     }
     hidden.is_empty()
