@@ -6,7 +6,7 @@ use std::fmt;
 
 /// All classes of faults: of Redis, of Postgres, of both and of the network, of the relay, of messages, of the start.
 #[rustfmt::skip]
-pub const CLASSES: [&str; 70] = [
+pub const CLASSES: [&str; 71] = [
     "ask", "busy", "clusterdown", "crossslot", "db_index", "denied", "key", "loading", "masterdown", "maxclients",
     "misconf", "moved", "no_eval", "no_group", "no_key", "noauth", "noperm", "noreplicas", "noscript", "oom",
     "readonly", "replica", "sentinel", "server_error", "tryagain", "unknown_command", "wrongpass", "wrongtype",
