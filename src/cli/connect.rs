@@ -45,6 +45,10 @@ pub(super) fn outbox(sources: &Sources) -> Result<Outbox, Exit> {
 /// [`outbox`] for a command that goes by other settings, too.
 pub(super) fn outbox_and_config(sources: &Sources) -> Result<(Outbox, Config), Exit> {
     let config = super::load(&Sources { partial: true, ..sources.clone() })?;
+    if config.database.url.is_empty() {
+        say(&format!("outboxd: {}", migrate::NO_DATABASE));
+        return Err(Exit::Config);
+    }
     match database(&config) {
         Ok(database) => Ok((Outbox::new(database, &schemas(&config)), config)),
         Err(fault) => Err(failed(&fault)),

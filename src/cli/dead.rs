@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::config::SourceArgs;
 use super::exit::Exit;
+use super::names::task_id;
 use super::replay::moment;
 use super::table::{columns, or_dash};
-use super::{connect, print, say};
+use super::{connect, names, print, say};
 use crate::fault::Fault;
 use crate::pg::{DeadChoice, DeadDetail, DeadFilter, DeadGroup, DeadRow, Outbox};
 
@@ -49,6 +50,7 @@ enum DeadCommand {
     /// Show everything that is known of one, its payload included
     Show {
         /// The task's id
+        #[arg(value_parser = task_id)]
         task_id: Uuid,
         /// Print JSON
         #[arg(long)]
@@ -86,7 +88,7 @@ struct Filter {
     .args(["task_ids", "queue", "task", "class", "since", "until", "all"]))]
 struct Chosen {
     /// These tasks
-    #[arg(value_name = "TASK_ID", conflicts_with_all = ["queue", "task", "class", "since", "until", "all"])]
+    #[arg(value_name = "TASK_ID", value_parser = task_id, conflicts_with_all = ["queue", "task", "class", "since", "until", "all"])]
     task_ids: Vec<Uuid>,
     #[command(flatten)]
     filter: Filter,
@@ -162,6 +164,9 @@ pub(super) async fn run(args: DeadArgs) -> Exit {
 }
 
 async fn list(outbox: &Outbox, filter: &Filter, limit: u32, json: bool) -> Result<Exit, Fault> {
+    if let Some(exit) = names::check_queue(outbox, filter.queue.as_deref()).await? {
+        return Ok(exit);
+    }
     let mut dead = outbox.dead(&filter.to_filter(), i64::from(limit) + 1).await?;
     let more = cut(&mut dead, limit);
     let line = |row: &DeadRow| {

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::config::SourceArgs;
 use super::exit::Exit;
 use super::table::{columns, or_dash};
-use super::{connect, print, say};
+use super::{connect, names, print, say};
 use crate::fault::Fault;
 use crate::pg::{Incident, IncidentFilter, Outbox};
 
@@ -62,6 +62,9 @@ pub(super) async fn run(args: IncidentArgs) -> Exit {
 }
 
 async fn list(outbox: &Outbox, filter: IncidentFilter<'_>, json: bool) -> Result<Exit, Fault> {
+    if let Some(exit) = names::check_queue(outbox, filter.queue).await? {
+        return Ok(exit);
+    }
     let incidents = outbox.incidents(filter).await?;
     if json {
         print(&serde_json::json!({ "incidents": incidents }).to_string());

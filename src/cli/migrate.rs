@@ -16,6 +16,10 @@ const FINDINGS: u8 = 3;
 const UNREACHABLE: u8 = 69;
 const CONFIG: u8 = 78;
 
+/// What every command says that needs a database and has none.
+pub(super) const NO_DATABASE: &str =
+    "no database is configured: set database.url or DATABASE_URL, as in postgres://user@host/database";
+
 /// The arguments of `outboxd migrate`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
@@ -130,8 +134,7 @@ async fn dispatch(
 }
 
 fn connector(settings: &MigrateSettings) -> Result<Connector, String> {
-    let missing = "no database is configured: set database.url or DATABASE_URL, as in postgres://user@host/database";
-    let url = settings.url.as_ref().ok_or(missing)?;
+    let url = settings.url.as_ref().ok_or(NO_DATABASE)?;
     Connector::new("database.url", url.expose_secret(), "outboxd migrate").map_err(|f| f.reason().message.clone())
 }
 

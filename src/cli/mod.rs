@@ -9,6 +9,7 @@ pub mod exit;
 mod health;
 mod incident;
 pub mod migrate;
+mod names;
 mod queue;
 mod repair;
 mod replay;
@@ -56,9 +57,9 @@ enum Command {
     Incident(incident::IncidentArgs),
     /// Send again what was dispatched before, by time or batch
     Replay(replay::ReplayArgs),
-    /// List, show, send again or give up tasks that cannot be published, or whose worker gave up
+    /// List and show dead tasks (not publishable, or failed for good by their worker); send them again, or discard them
     Dead(dead::DeadArgs),
-    /// Make a restored or copied database relay again
+    /// Make a database that was restored from a backup or copied relay again
     Repair(repair::RepairArgs),
     /// Check and show the configuration
     Config(config::ConfigArgs),

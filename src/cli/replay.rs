@@ -5,7 +5,7 @@ use jiff::{Span, Timestamp};
 
 use super::config::SourceArgs;
 use super::exit::Exit;
-use super::{connect, incident, print, say};
+use super::{connect, incident, names, print, say};
 use crate::fault::Fault;
 use crate::pg::{IncidentFilter, Outbox, Replay, ReplayRequest};
 
@@ -44,10 +44,11 @@ enum ReplayCommand {
 struct Range {
     /// The queue
     queue: String,
-    /// Planned, just before it was published, at this time or later: `2026-11-22T17:00:00Z`, or an age such as `30m`
+    /// Published at this time or later: `2026-11-22T17:00:00Z`, or an age such as `30m` (what counts is when it was planned,
+    /// just before)
     #[arg(long, value_parser = moment)]
     since: Option<Timestamp>,
-    /// Planned at this time or earlier
+    /// Published at this time or earlier
     #[arg(long, value_parser = moment)]
     until: Option<Timestamp>,
     /// From this batch
@@ -56,9 +57,8 @@ struct Range {
     /// To this batch
     #[arg(long, value_name = "BATCH")]
     to_batch: Option<i64>,
-    /// The whole of what is stored; needed if no bound is given
-    #[arg(long, conflicts_with_all = ["since", "until", "from_batch", "to_batch"],
-          required_unless_present_any = ["since", "until", "from_batch", "to_batch"])]
+    /// The whole of what is stored, however old
+    #[arg(long, conflicts_with_all = ["since", "until", "from_batch", "to_batch"])]
     all: bool,
     /// Only what is not known to be consumed
     #[arg(long)]
@@ -66,6 +66,17 @@ struct Range {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Range {
+    /// Whether nobody has said which rows.
+    const fn is_unbounded(&self) -> bool {
+        self.since.is_none()
+            && self.until.is_none()
+            && self.from_batch.is_none()
+            && self.to_batch.is_none()
+            && !self.all
+    }
 }
 
 /// A time, or how long ago.
@@ -95,6 +106,17 @@ pub(super) async fn run(args: ReplayArgs) -> Exit {
 }
 
 async fn replay(outbox: &Outbox, range: &Range, start: bool) -> Result<Exit, Fault> {
+    if range.is_unbounded() {
+        say(&format!(
+            "outboxd: say which tasks of {:?}:\n  \
+             --since TIME, --until TIME            published in this time: 2026-11-22T17:00:00Z, or an age such as 30m\n  \
+             --from-batch BATCH, --to-batch BATCH  of these batches, as `outboxd incident show` names them\n  \
+             --all                                 everything that is still stored, consumed or not\n\
+             With --unconsumed, only what is not known to be consumed. `replay plan` counts and changes nothing.",
+            range.queue
+        ));
+        return Ok(Exit::Usage);
+    }
     let by = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
     let ask = ReplayRequest {
         queue: &range.queue,
@@ -107,8 +129,7 @@ async fn replay(outbox: &Outbox, range: &Range, start: bool) -> Result<Exit, Fau
         by: &by,
     };
     let Some(replay) = outbox.replay(ask).await? else {
-        say(&format!("outboxd: there is no queue {:?}; see `outboxd queue list`", range.queue));
-        return Ok(Exit::Failure);
+        return names::unknown_queue(outbox, &range.queue).await;
     };
     print(&if range.json { serde_json::json!(replay).to_string() } else { sentence(&range.queue, &replay, start) });
     Ok(Exit::Ok)
@@ -135,6 +156,8 @@ async fn status(outbox: &Outbox, replay: Option<i64>, json: bool) -> Result<Exit
     let replays = outbox.incidents(filter).await?;
     if json {
         print(&serde_json::json!({ "replays": replays }).to_string());
+    } else if let (Some(replay), true) = (replay, replays.is_empty()) {
+        say(&format!("outboxd: there is no replay {replay}; see `outboxd replay status`"));
     } else if replays.is_empty() {
         print("no replay is known");
     } else {

@@ -24,7 +24,7 @@ mod secret;
 mod secret_file;
 mod sections;
 mod sources;
-mod suggest;
+pub(crate) mod suggest;
 mod units;
 
 use std::collections::BTreeMap;

@@ -119,9 +119,11 @@ pub struct RedisSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentinel_username: Option<String>,
     /// The password of the sentinels themselves, if they ask for one.
+    #[schemars(extend("examples" = ["secret"]))]
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub sentinel_password: Secret,
     /// A file that holds the password of the sentinels; read again when it changes.
+    #[schemars(extend("examples" = ["/run/secrets/sentinel_password"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentinel_password_file: Option<PathBuf>,
     /// The longest time to wait for a connection, TLS and authentication included.

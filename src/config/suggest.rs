@@ -40,7 +40,7 @@ fn elsewhere<'a>(root: Shape<'a>, key: &str) -> Option<&'a str> {
 }
 
 /// The candidate most like `wrong`, if one is like it.
-pub(super) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = wrong.to_lowercase();
     candidates
         .map(|candidate| (strsim::normalized_damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
