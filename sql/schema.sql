@@ -215,6 +215,16 @@ CREATE INDEX outbox_incident_open ON outbox_incident USING btree (queue) WHERE (
 CREATE INDEX outbox_incident_queue ON outbox_incident USING btree (queue, noticed_at);
 CREATE INDEX outbox_incident_settled ON outbox_incident USING btree (COALESCE(recovered_at, cancelled_at)) WHERE (COALESCE(recovered_at, cancelled_at) IS NOT NULL);
 
+create table outbox_lane (
+  queue text not null,
+  relay text not null,
+  listens boolean not null,
+  state text not null,
+  reason text,
+  since timestamp with time zone not null default clock_timestamp()
+);
+alter table outbox_lane add constraint outbox_lane_pkey PRIMARY KEY (queue);
+
 create table outbox_meta (
   singleton boolean not null default true,
   installation uuid not null default gen_random_uuid(),
@@ -385,7 +395,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns TABLE(queue text, id bigint, xid xid8, deliver_at timestamp with time zone, expires_at timestamp with time zone); plpgsql, stable, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
 -- function outbox_gauge()
---   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text, consumed bigint, outstanding integer, confirmed_at timestamp with time zone, incidents bigint); plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
+--   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text, consumed bigint, outstanding integer, confirmed_at timestamp with time zone, incidents bigint, unconsumed bigint, lives boolean, state text, why text, since timestamp with time zone, seen boolean); plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_identity()
 --   returns text; sql, set search_path = INTERNAL, pg_temp
@@ -427,7 +437,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns boolean; sql, immutable
 
 -- function outbox_pause(p_queue text, p_reason text)
---   returns boolean; sql, set search_path = INTERNAL, pg_temp
+--   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off
 
 -- function outbox_plan(p_queue text, p_tenure uuid, p_last bigint, p_kind text, p_relay text, p_max_rows integer, p_max_bytes bigint)
 --   returns TABLE(status text, batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
@@ -456,6 +466,12 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_relay_lock(p_relay text)
 --   returns bigint; sql, immutable
 
+-- function outbox_relay_locks()
+--   returns bigint[]; sql, set search_path = INTERNAL, pg_temp
+
+-- function outbox_relays()
+--   returns TABLE(alive bigint, polls boolean, last_ms bigint); plpgsql, set search_path = INTERNAL, pg_temp
+
 -- function outbox_release(p_relay text)
 --   returns integer; plpgsql, set search_path = INTERNAL, pg_temp
 
@@ -478,7 +494,10 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_resume(p_queue text)
---   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp
+--   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off
+
+-- function outbox_resume_stopped()
+--   returns SETOF text; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_ring()
 --   returns trigger; plpgsql, security definer
@@ -489,6 +508,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_row_id(task_id uuid)
 --   returns bigint; sql, immutable, set search_path = INTERNAL, pg_temp
 
+-- function outbox_say(p_relay text, p_queues text[], p_states text[], p_reasons text[])
+--   returns void; plpgsql, set search_path = INTERNAL, pg_temp
+
 -- function outbox_schedule(p_queue text, p_ids bigint[], p_incident bigint)
 --   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
@@ -497,6 +519,8 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_shown(p_text text)
 --   returns text; plpgsql, set search_path = INTERNAL, pg_temp
+-- function outbox_sign_in(p_relay text)
+--   returns void; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_state(queue text, id bigint, xid xid8, task_id uuid, deliver_at timestamp with time zone, expires_at timestamp with time zone)
 --   returns TABLE(state text, batch bigint, dispatched_at timestamp with time zone); plpgsql, stable, set search_path = INTERNAL, pg_temp
@@ -586,6 +610,8 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_recovered(text,bigint,bigint)
 -- outbox_relay may execute function outbox_refuse()
 -- outbox_relay may execute function outbox_relay_lock(text)
+-- outbox_relay may execute function outbox_relay_locks()
+-- outbox_relay may execute function outbox_relays()
 -- outbox_relay may execute function outbox_release(text)
 -- outbox_relay may execute function outbox_remember(text,uuid,jsonb)
 -- outbox_relay may execute function outbox_repair(interval)
@@ -594,14 +620,17 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_replay_cancel(bigint)
 -- outbox_relay may execute function outbox_resend(text,bigint)
 -- outbox_relay may execute function outbox_resume(text)
+-- outbox_relay may execute function outbox_resume_stopped()
 -- outbox_relay may execute function outbox_ring()
 -- outbox_relay may execute function outbox_rotate(interval,bigint)
 -- outbox_reader may execute function outbox_row_id(uuid)
 -- outbox_relay may execute function outbox_row_id(uuid)
+-- outbox_relay may execute function outbox_say(text,text[],text[],text[])
 -- outbox_relay may execute function outbox_schedule(text,bigint[],bigint)
 -- outbox_relay may execute function outbox_segment_needed(integer,interval)
 -- outbox_reader may execute function outbox_shown(text)
 -- outbox_relay may execute function outbox_shown(text)
+-- outbox_relay may execute function outbox_sign_in(text)
 -- outbox_reader may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
 -- outbox_relay may execute function outbox_state(text,bigint,xid8,uuid,timestamp with time zone,timestamp with time zone)
 -- outbox_relay may execute function outbox_stopped(text,text,text)
@@ -639,6 +668,8 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may delete, insert, select, truncate, update table outbox_held
 -- outbox_reader may select table outbox_incident
 -- outbox_relay may delete, insert, select, truncate, update table outbox_incident
+-- outbox_reader may select table outbox_lane
+-- outbox_relay may delete, insert, select, truncate, update table outbox_lane
 -- outbox_reader may select table outbox_meta
 -- outbox_relay may delete, insert, select, truncate, update table outbox_meta
 -- outbox_relay may select table outbox_migration

@@ -9,6 +9,7 @@ declare
 begin
   update outbox_tenure t set relay = '' where t.relay = p_relay and t.cap is null;
   get diagnostics v_released = row_count;
+  delete from outbox_lane n where n.relay = p_relay;
   return v_released;
 end
 $$;

@@ -3,6 +3,7 @@ create or replace function outbox_resume(p_queue text)
 returns boolean
 language plpgsql volatile
 set search_path from current
+set enable_seqscan = off
 as $$
 begin
   update outbox_queue q
@@ -11,7 +12,8 @@ begin
          resumed_at = clock_timestamp()
    where q.queue = p_queue;
   if not found then
-    return false;
+    -- One that no relay has seen yet waits for nothing.
+    return exists (select from /*app.*/outbox o where o.queue = p_queue);
   end if;
   perform pg_notify('outbox', '');
   return true;

@@ -100,6 +100,17 @@ create table outbox_queue (
   discovered_at  timestamptz not null default clock_timestamp()
 );
 
+-- What the relay that serves a queue says it is doing, for operators: written when it changes, by the relay alone.
+-- Believed only while that relay lives (outbox_gauge). No row: no relay is doing anything about the queue.
+create table outbox_lane (
+  queue   text        primary key,
+  relay   text        not null,
+  listens boolean     not null,   -- whether the relay held its lock then (outbox_relay_lock): only then the lock tells whether it lives
+  state   text        not null,   -- as in the metric outboxd_queue_state
+  reason  text,                   -- why it waits
+  since   timestamptz not null default clock_timestamp()
+);
+
 -- The ledger. Insert-only, numbered without gaps per queue; the newest entry is the queue's cursor.
 -- Batch 0 is the beginning: nothing read yet. Each entry holds the cursor AFTER it.
 create table outbox_batch (

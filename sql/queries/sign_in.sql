@@ -1,7 +1,6 @@
--- For as long as this session lasts, the relay is there. Never waits: a session of the same relay that was cut off may
--- live on in the server for a while, and holds the lock as well. For how long, these settings say: a host that vanished
--- is missed after some 10 seconds, and not after the two hours that are usual. On a Unix socket they mean nothing.
-select pg_catalog.pg_try_advisory_lock(/*schema.*/outbox_relay_lock($1)),
+-- For as long as this session lasts, the relay is there. A host that vanished is missed after some 10 seconds, as these
+-- settings say, and not after the two hours that are usual. On a Unix socket they mean nothing.
+select /*schema.*/outbox_sign_in($1),
        pg_catalog.set_config('tcp_keepalives_idle', '5', false),
        pg_catalog.set_config('tcp_keepalives_interval', '2', false),
        pg_catalog.set_config('tcp_keepalives_count', '3', false),

@@ -47,7 +47,7 @@ enum Command {
         #[command(flatten)]
         sources: SourceArgs,
     },
-    /// Show every queue: pending, held and dead rows, and how far Redis has come
+    /// Show whether relays are alive, and every queue: its state, and how many rows are pending, held, unconsumed, dead
     Status(status::StatusArgs),
     /// Wait until what was committed before is dispatched
     Wait(wait::WaitArgs),

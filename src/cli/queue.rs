@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::config::SourceArgs;
 use super::exit::Exit;
-use super::{connect, print, say, status};
+use super::{connect, names, say, status};
 use crate::fault::Fault;
 use crate::pg::Outbox;
 
@@ -25,7 +25,7 @@ enum QueueCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Stop a queue; its tasks wait in Postgres
+    /// Pause a queue; its tasks wait in Postgres
     Pause {
         /// Which one
         queue: String,
@@ -33,23 +33,30 @@ enum QueueCommand {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Let a queue go on that was paused, or that a relay stopped
+    /// Let a queue go on that was paused, or that its relay stopped because somebody must mend something
     Resume {
         /// Which one
-        queue: String,
+        #[arg(required_unless_present = "all")]
+        queue: Option<String>,
+        /// Every queue that a relay stopped; queues that were paused stay paused
+        #[arg(long, conflicts_with = "queue")]
+        all: bool,
     },
-    /// Decide where a queue starts at a new destination
+    /// Decide what becomes of the tasks that were on their way to a queue's old Redis, after its URL or key has changed
     Move {
         /// Which one
         queue: String,
         /// Send what the old destination may not have got to the new one
-        #[arg(long, conflicts_with = "skip", required_unless_present = "skip")]
+        #[arg(long, conflicts_with = "skip")]
         resend: bool,
         /// Leave what was planned for the old destination there
         #[arg(long)]
         skip: bool,
     },
 }
+
+/// What follows a resume: whether the cause is mended, only a relay finds out.
+const TRIES: &str = "a relay tries again at once, and stops it again if the cause is still there; see `outboxd status`";
 
 /// Asks or tells Postgres; running relays follow within a second.
 pub(super) async fn run(args: QueueArgs) -> Exit {
@@ -66,8 +73,7 @@ pub(super) async fn run(args: QueueArgs) -> Exit {
 async fn act(outbox: &Outbox, command: QueueCommand) -> Result<Exit, Fault> {
     let (queue, known) = match command {
         QueueCommand::List { json } => {
-            let queues = outbox.gauge().await?;
-            print(&if json { serde_json::json!({ "queues": queues }).to_string() } else { status::table(&queues) });
+            status::show(outbox, json).await?;
             return Ok(Exit::Ok);
         }
         QueueCommand::Pause { queue, reason } => {
@@ -79,12 +85,28 @@ async fn act(outbox: &Outbox, command: QueueCommand) -> Result<Exit, Fault> {
             }
             (queue, known)
         }
-        QueueCommand::Resume { queue } => {
+        QueueCommand::Resume { queue: Some(queue), .. } => {
             let known = outbox.resume(&queue).await?;
             if known {
-                say(&format!("outboxd: queue {queue:?} goes on; see `outboxd status`"));
+                say(&format!("outboxd: queue {queue:?} is resumed: {TRIES}"));
             }
             (queue, known)
+        }
+        QueueCommand::Resume { queue: None, .. } => {
+            let queues = outbox.resume_stopped().await?;
+            say(&match queues.as_slice() {
+                [] => "outboxd: no queue is stopped".to_owned(),
+                queues => format!("outboxd: {} queues are resumed ({}): {TRIES}", queues.len(), queues.join(", ")),
+            });
+            return Ok(Exit::Ok);
+        }
+        QueueCommand::Move { queue, resend: false, skip: false } => {
+            say(&format!(
+                "outboxd: say what becomes of the tasks that were planned for the old destination of {queue:?}:\n  \
+                 --skip    they stay there: for an old Redis that workers still empty, or that had them all\n  \
+                 --resend  those that the old destination is not known to have got go to the new one, some perhaps twice"
+            ));
+            return Ok(Exit::Usage);
         }
         QueueCommand::Move { queue, resend, skip: _ } => {
             let position = outbox.relocate(&queue, resend).await?;
@@ -97,6 +119,5 @@ async fn act(outbox: &Outbox, command: QueueCommand) -> Result<Exit, Fault> {
     if known {
         return Ok(Exit::Ok);
     }
-    say(&format!("outboxd: there is no queue {queue:?}; see `outboxd queue list`"));
-    Ok(Exit::Failure)
+    names::unknown_queue(outbox, &queue).await
 }

@@ -1,6 +1,6 @@
-//! `outboxd status`: every queue in a line.
+//! `outboxd status`: every queue in a line, what is done about it, and whether a relay is there at all.
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -8,7 +8,8 @@ use super::config::SourceArgs;
 use super::exit::Exit;
 use super::table::{columns, or_dash};
 use super::{connect, print};
-use crate::pg::QueueGauge;
+use crate::fault::Fault;
+use crate::pg::{Outbox, QueueGauge, Relays};
 
 /// The arguments of `outboxd status`.
 #[derive(Debug, Args)]
@@ -26,63 +27,94 @@ pub(super) async fn run(args: StatusArgs) -> Exit {
         Ok(outbox) => outbox,
         Err(exit) => return exit,
     };
-    // No queue is seen where the log is hidden.
-    let queues = match outbox.all_is_seen().await {
-        Ok(()) => outbox.gauge().await,
-        Err(fault) => Err(fault),
-    };
-    let queues = match queues {
-        Ok(queues) => queues,
-        Err(fault) => return connect::failed(&fault),
-    };
-    if args.json {
-        print(&serde_json::json!({ "queues": queues }).to_string());
-    } else if queues.is_empty() {
-        print("no queue has been seen yet");
-    } else {
-        print(&table(&queues));
+    match show(&outbox, args.json).await {
+        Ok(()) => Exit::Ok,
+        Err(fault) => connect::failed(&fault),
     }
-    Exit::Ok
 }
 
-/// Columns as wide as they must be.
-pub(super) fn table(queues: &[QueueGauge]) -> String {
-    let head = ["QUEUE", "STATE", "PENDING", "OLDEST", "HELD", "DEAD", "BATCH", "REACHED", "CONSUMED", "RELAY"]
-        .map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(head).chain(queues.iter().map(line)).collect();
-    let mut text = columns(&rows);
-    for queue in queues {
-        if let Some(why) = queue.stopped_reason.as_ref().or(queue.reason.as_ref()) {
-            // Writing to a string cannot fail.
-            let _written: std::fmt::Result = write!(text, "\n{}: {why}", queue.queue);
+/// Prints every queue; `outboxd queue list` does the same.
+pub(super) async fn show(outbox: &Outbox, json: bool) -> Result<(), Fault> {
+    // No queue is seen where the log is hidden.
+    outbox.all_is_seen().await?;
+    let queues = outbox.gauge().await?;
+    let relays = outbox.relays().await?;
+    if json {
+        print(&serde_json::json!({ "relays": relays, "queues": queues }).to_string());
+    } else {
+        let table = if queues.is_empty() { "no queue has been seen yet\n".to_owned() } else { table(&queues) };
+        print(&format!("{table}\n{}", sentence(&relays)));
+    }
+    Ok(())
+}
+
+/// Whether relays are alive, as far as Postgres can tell.
+pub(super) fn sentence(relays: &Relays) -> String {
+    let last = relays.last_ms.map(|ms| format!("; the last sign of one is {} old", age(ms))).unwrap_or_default();
+    match relays {
+        Relays { alive: 0, polls: false, .. } => {
+            format!("relays: none is alive, nothing is published: start `outboxd run`{last}")
+        }
+        Relays { alive: 0, .. } => format!(
+            "relays: unknown: one behind a pooler cannot be seen (set database.listen_url, or ask it: `outboxd health`){last}"
+        ),
+        Relays { alive, polls, .. } => {
+            format!("relays: {alive} alive{}", if *polls { ", and perhaps one behind a pooler" } else { "" })
         }
     }
-    text
 }
 
-fn line(queue: &QueueGauge) -> [String; 10] {
-    let state = match (queue.paused, &queue.stopped_reason) {
-        (true, _) => "paused",
-        (false, Some(_)) => "stopped",
-        (false, None) => "running",
-    };
+/// Columns as wide as they must be, then the reasons.
+fn table(queues: &[QueueGauge]) -> String {
+    let head = ["QUEUE", "STATE", "PENDING", "OLDEST", "HELD", "UNCONSUMED", "DEAD", "RELAY"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(head).chain(queues.iter().map(line)).collect();
+    let reasons = queues.iter().filter_map(|queue| Some(format!("{}: {}\n", queue.queue, reason(queue)?)));
+    columns(&rows) + &reasons.collect::<String>()
+}
+
+/// Why a queue is not simply open, and for how long.
+pub(super) fn reason(queue: &QueueGauge) -> Option<String> {
+    let why = queue.why.as_deref();
+    match queue.state.as_str() {
+        "paused" => Some(why.unwrap_or("paused, no reason was given").to_owned()),
+        "stopped" => why.map(ToOwned::to_owned),
+        "full" => Some(format!(
+            "Redis holds as many messages as it may (queues.NAME.window){}: tasks wait for consumers",
+            queue.since.map(|since| format!(", for {}", since_age(since))).unwrap_or_default()
+        )),
+        "new" => Some("committed rows, and no relay has seen the queue yet".to_owned()),
+        "waiting" => Some(why.unwrap_or("its relay waits for a server").to_owned()),
+        _ => None,
+    }
+}
+
+fn line(queue: &QueueGauge) -> [String; 8] {
     let about = if queue.estimated { "~" } else { "" };
-    let oldest = queue.oldest_ms.map(|ms| std::time::Duration::from_millis(ms.max(0).unsigned_abs()));
+    let relay = queue.relay.as_ref().map(|relay| match queue.lives {
+        Some(true) => relay.clone(),
+        Some(false) => format!("{relay} (gone)"),
+        None => format!("{relay} (?)"),
+    });
     [
         queue.queue.clone(),
-        state.to_owned(),
+        queue.state.clone(),
         format!("{about}{}", queue.pending),
-        or_dash(oldest.map(|age| humantime::format_duration(round(age)))),
+        or_dash(queue.oldest_ms.map(age)),
         queue.held.to_string(),
+        or_dash(queue.unconsumed),
         queue.dead.to_string(),
-        or_dash(queue.newest),
-        or_dash(queue.reached),
-        or_dash(queue.consumed),
-        or_dash(queue.relay.as_ref()),
+        or_dash(relay),
     ]
 }
 
-/// Whole seconds, once there are any.
-fn round(age: std::time::Duration) -> std::time::Duration {
-    if age.as_secs() > 0 { std::time::Duration::from_secs(age.as_secs()) } else { age }
+/// How long ago, for people.
+pub(super) fn since_age(since: jiff::Timestamp) -> String {
+    age(i64::try_from(jiff::Timestamp::now().duration_since(since).as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Milliseconds for people: whole seconds, once there are any.
+fn age(ms: i64) -> String {
+    let age = Duration::from_millis(ms.max(0).unsigned_abs());
+    let age = if age.as_secs() > 0 { Duration::from_secs(age.as_secs()) } else { age };
+    humantime::format_duration(age).to_string()
 }

@@ -281,7 +281,7 @@ pub struct QueueGauge {
     pub stopped_by: Option<String>,
     /// and when.
     pub stopped_at: Option<Timestamp>,
-    /// The relay that planned last.
+    /// The relay of the current tenure; `None` if nobody holds the queue.
     pub relay: Option<String>,
     /// The batch at or below which every row is consumed, but for the outstanding ones; `None` if that is not tracked.
     pub consumed: Option<i64>,
@@ -293,4 +293,35 @@ pub struct QueueGauge {
     pub incidents: i64,
     /// When a loss was noticed last, as long as its incident is kept; operators' replays and repairs do not count.
     pub last_incident: Option<Timestamp>,
+    /// Rows that are dispatched and not known to be consumed; `None` if that is not tracked.
+    pub unconsumed: Option<i64>,
+    /// Whether `relay` lives; `None` if nobody can tell.
+    pub lives: Option<bool>,
+    /// What is done about the queue: a state of the metric `outboxd_queue_state`, or `new` (no relay has seen it), or
+    /// `no_relay` (none lives),
+    pub state: String,
+    /// why,
+    pub why: Option<String>,
+    /// and since when.
+    pub since: Option<Timestamp>,
+    /// Whether a relay has seen it.
+    pub seen: bool,
+}
+
+/// What Postgres knows of relays.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Relays {
+    /// How many have a session that listens at this moment.
+    pub alive: i64,
+    /// Whether there may be one behind a pooler, of which nobody can tell whether it lives.
+    pub polls: bool,
+    /// For how long none of them has written anything, in milliseconds; `None`: none ever did.
+    pub last_ms: Option<i64>,
+}
+
+impl Relays {
+    /// Whether it is certain that no relay lives.
+    pub const fn none_lives(&self) -> bool {
+        self.alive == 0 && !self.polls
+    }
 }

@@ -25,11 +25,12 @@ pub mod script;
 mod seen;
 pub mod session;
 mod sql;
+mod standing;
 mod tls;
 mod value;
 
 pub use answers::{
-    Ask, Cause, Filtered, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork,
+    Ask, Cause, Filtered, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, Relays,
     ServerFacts, Work,
 };
 pub use connect::{Connector, Protection};
@@ -42,3 +43,4 @@ pub use names::Schemas;
 pub use outbox::{Outbox, Session as WorkSession};
 pub use pool::{Answered, Database, PoolSettings};
 pub use session::{Param, Session};
+pub use standing::Said;

@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::answers::{
-    Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueGauge, QueueWork, ServerFacts, Work,
+    Ask, Cause, Identity, OpenRequest, Opened, Opening, Plan, PlanRequest, QueueWork, ServerFacts, Work,
 };
 use super::messages::BatchRows;
 use super::value::get;
@@ -257,12 +257,6 @@ impl Outbox {
         rows.iter().map(|row| get(row, 0)).collect()
     }
 
-    /// Numbers of every queue, by name.
-    pub async fn gauge(&self) -> Result<Vec<QueueGauge>, Fault> {
-        let rows = self.database.statement("gauge", &self.sql.gauge, &[]).await?;
-        rows.iter().map(queue_gauge).collect()
-    }
-
     /// Lets producers move on to the next segment if it is time; `moved`, `full` or nothing.
     pub async fn rotate(&self, min_age: Duration, size: i64) -> Result<Option<String>, Fault> {
         let params: [Param<'_>; 2] = [(&min_age.as_secs_f64(), Type::FLOAT8), (&size, Type::INT8)];
@@ -314,50 +308,6 @@ impl Outbox {
         let rows = self.database.statement("undispatched", &self.sql.undispatched, &[(&snapshot, Type::TEXT)]).await?;
         rows.iter().map(|row| get(row, 0)).collect()
     }
-
-    /// Stops a queue; `false`: there is no such queue.
-    pub async fn pause(&self, queue: &str, reason: Option<&str>) -> Result<bool, Fault> {
-        let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&reason, Type::TEXT)];
-        let rows = self.database.transaction("pause", &self.sql.pause, &params).await?;
-        get(one(&rows, "pause")?, 0)
-    }
-
-    /// Lets a queue go on; `false`: there is no such queue.
-    pub async fn resume(&self, queue: &str) -> Result<bool, Fault> {
-        let rows = self.database.transaction("resume", &self.sql.resume, &[(&queue, Type::TEXT)]).await?;
-        get(one(&rows, "resume")?, 0)
-    }
-
-    /// Decides where a queue starts at a new destination: the ledger number, or `None` if there is no such queue.
-    pub async fn relocate(&self, queue: &str, resend: bool) -> Result<Option<i64>, Fault> {
-        let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&resend, Type::BOOL)];
-        let rows = self.database.transaction("move", &self.sql.relocate, &params).await?;
-        Ok(rows.first().map(|row| get(row, 0)).transpose()?.flatten())
-    }
-}
-
-fn queue_gauge(row: &Row) -> Result<QueueGauge, Fault> {
-    Ok(QueueGauge {
-        queue: get(row, 0)?,
-        pending: get(row, 1)?,
-        estimated: get(row, 2)?,
-        oldest_ms: get(row, 3)?,
-        held: get(row, 4)?,
-        dead: get(row, 5)?,
-        newest: get(row, 6)?,
-        reached: get(row, 7)?,
-        paused: get(row, 8)?,
-        reason: get(row, 9)?,
-        stopped_reason: get(row, 10)?,
-        stopped_by: get(row, 11)?,
-        stopped_at: get(row, 12)?,
-        relay: get(row, 13)?,
-        consumed: get(row, 14)?,
-        outstanding: get(row, 15)?,
-        confirmed_at: get(row, 16)?,
-        incidents: get(row, 17)?,
-        last_incident: get(row, 18)?,
-    })
 }
 
 /// Whether a text of the answer has no form in UTF-8: as in a database with the encoding `SQL_ASCII`.

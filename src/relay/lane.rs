@@ -12,6 +12,7 @@ use super::backoff::Backoff;
 use super::forward::Forward;
 use super::hint::Hint;
 use super::open;
+use super::refusals::lacks_rights;
 use super::route::Route;
 use super::shared::{Hold, Post, Shared, of_redis};
 use super::window;
@@ -221,6 +222,7 @@ impl Lane {
     async fn wait(&mut self, fault: &Fault, pause: Duration) {
         let reason = fault.reason();
         self.says(QueueState::Waiting);
+        self.post.set_why(&reason.message);
         self.shared.metrics.failed(&self.queue, reason.class);
         tracing::info!(event = "queue.retry", queue = self.queue, class = reason.class, reason = %reason.message,
             after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
@@ -240,21 +242,36 @@ impl Lane {
     }
 
     /// Only an operator can mend it: says so, and waits for `queue resume` or another configuration. What came since
-    /// the try began counts, `resumes` being how often it had been resumed by then.
+    /// the try began counts, `resumes` being how often it had been resumed by then. What is mended at the server, a
+    /// right or a password, is tried again by itself, and told once for all queues of a target.
     async fn halted(&mut self, fault: &Fault, resumes: i32) {
         let reason = fault.reason();
         self.says(QueueState::Stopped);
         self.shared.metrics.failed(&self.queue, reason.class);
-        tracing::error!(event = "queue.halted", queue = self.queue, class = reason.class, reason = %reason.message,
-            next = format!("mend the cause, then run `outboxd queue resume {}`", self.queue));
+        let target = self.shared.config().queue(&self.queue).redis;
+        if !lacks_rights(fault) {
+            tracing::error!(event = "queue.halted", queue = self.queue, class = reason.class, reason = %reason.message,
+                next = format!("mend the cause, then run `outboxd queue resume {}`", self.queue));
+        } else if self.shared.targets.refusals.is_news(&target, reason.class) {
+            tracing::error!(event = "queue.halted", queue = self.queue, redis = target, class = reason.class,
+                reason = %reason.message, next = "mend the cause: every queue of this target that stopped for it goes on by \
+                itself within some 15 s, or at once by `outboxd queue resume --all`, a reload or a restart");
+        } else {
+            tracing::debug!(event = "queue.halted", queue = self.queue, class = reason.class, reason = %reason.message);
+        }
         // Best effort: the log has it, and this relay does not touch the queue either way.
         let text = format!("{}: {}", reason.class, reason.message);
         if let Err(fault) = self.shared.outbox.stopped(&self.queue, Some(&text), &self.shared.id).await {
             tracing::warn!(event = "queue.halt_unrecorded", queue = self.queue, reason = %fault);
         }
+        let shared = self.shared.clone();
         tokio::select! {
-            _ = self.hints.wait_for(|hint| hint.resumes != resumes) => {}
-            Ok(()) = self.config.changed() => {}
+            _ = self.hints.wait_for(|hint| hint.resumes != resumes) => shared.targets.refusals.acted(&target),
+            Ok(()) = self.config.changed() => shared.targets.refusals.acted(&target),
+            () = shared.targets.refusals.mended(&target), if lacks_rights(fault) => {
+                tracing::debug!(event = "queue.tried_again", queue = self.queue);
+                return;
+            }
             () = self.shared.stop.cancelled() => return,
         }
         tracing::info!(event = "queue.resumed", queue = self.queue);

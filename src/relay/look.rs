@@ -115,6 +115,9 @@ impl Looks {
 
     /// Looks at one target; the connection is kept if it still works.
     async fn look(&self, target: &str, line: &mut Line, subjects: &[Subject]) {
+        if self.shared.targets.refusals.rests(target) {
+            return;
+        }
         match self.try_look(target, line, subjects).await {
             Ok(()) => {
                 self.shared.targets.answered(target, &self.shared.metrics);

@@ -6,7 +6,8 @@
 //! afterwards: [`mark`] copies the markers' positions there once a second. After anything uncertain the lane goes back
 //! to [`open`], the only way in. Beside the corridor, [`look`] asks Redis once a second whether it still stands where it
 //! was left, and whether its queues' holders look as well ([`sight`]), [`confirm`] what was consumed, by [`rules`] that decide what absence proves ([`receipts`] come from workers),
-//! and [`incident`] tells what was lost; [`rotate`] empties segments, [`gauge`] counts. [`drain`] is the end.
+//! and [`incident`] tells what was lost; [`rotate`] empties segments, [`gauge`] counts, [`say`] tells operators what the
+//! lanes are doing. [`drain`] is the end.
 
 mod absence;
 mod backoff;
@@ -26,9 +27,11 @@ mod mark;
 mod open;
 mod publish;
 mod receipts;
+mod refusals;
 mod rotate;
 mod route;
 pub mod rules;
+mod say;
 mod shared;
 mod side;
 mod sight;
@@ -107,6 +110,7 @@ pub async fn run(parts: Parts) -> Result<(), Fault> {
     let chores = TaskTracker::new();
     chores.spawn(look::Looks { shared: shared.clone(), hints }.run());
     chores.spawn(mark::run(shared.clone()));
+    chores.spawn(say::run(shared.clone()));
     chores.spawn(confirm::Confirms { shared: shared.clone() }.run());
     chores.spawn(receipts::run(shared.clone()));
     chores.spawn(rotate::run(shared.clone()));

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::baseline::Baseline;
 use super::chore::Chores;
 use super::open::Standing;
+use super::refusals::{Refusals, refuses_user};
 use crate::batch::Marker;
 use crate::broker::Target;
 use crate::broker::evidence::{Break, Facts, judge};
@@ -73,6 +74,8 @@ pub(crate) struct Targets {
     lives: Mutex<HashMap<String, String>>,
     /// Those that are about to run out of memory.
     tight: Mutex<HashSet<String>>,
+    /// What they refuse.
+    pub(crate) refusals: Refusals,
     /// Rung when one is back: whoever waits for it need not wait out its pause.
     pub(crate) back: Notify,
 }
@@ -116,6 +119,8 @@ impl Targets {
         }
         let target = target(name, settings)?.counted(name, Arc::clone(metrics));
         known.insert(name.to_owned(), (settings.clone(), target.clone()));
+        // What was refused to the old settings says nothing of the new ones.
+        self.refusals.worked(name);
         Ok(target)
     }
 
@@ -131,9 +136,14 @@ impl Targets {
 
     /// A lane or a look could not use it. The first one says so.
     ///
-    /// What only an operator can mend is told with the queue that stops for it; there may be others that go on.
+    /// What only an operator can mend is told with the queue that stops for it, because others may go on; unless the
+    /// server refuses the user: then none does.
     pub(crate) fn failed(&self, name: &str, fault: &Fault, metrics: &Metrics) {
-        let Fault::Retry(reason) = fault else { return };
+        let reason = fault.reason();
+        if !matches!(fault, Fault::Retry(_)) && !refuses_user(fault) {
+            return;
+        }
+        self.refusals.failed(name, fault);
         metrics.redis_up(name, false);
         let writes = REFUSES_WRITES.contains(&reason.class);
         let news = match lock(&self.down).entry(name.to_owned()) {
@@ -155,6 +165,7 @@ impl Targets {
     /// A lane wrote to it.
     pub(crate) fn worked(&self, name: &str, metrics: &Metrics) {
         metrics.redis_up(name, true);
+        self.refusals.worked(name);
         if lock(&self.down).remove(name).is_some() {
             tracing::info!(event = "redis.up", redis = name, "Redis can be used again");
             self.back.notify_waiters();
@@ -205,6 +216,7 @@ pub(crate) struct Post {
     paced: AtomicBool,
     stuck: AtomicBool,
     hold: Mutex<Option<Arc<Hold>>>,
+    why: Mutex<Option<String>>,
     /// Tells the lane that Redis does not stand where the lane believes it to.
     pub(crate) doubt: Notify,
 }
@@ -213,8 +225,8 @@ impl Post {
     fn new() -> Self {
         let standing = Mutex::new((QueueState::Idle, None));
         let off = || AtomicBool::new(false);
-        let (hold, doubt) = (Mutex::default(), Notify::new());
-        Self { standing, streaming: off(), paced: off(), stuck: off(), hold, doubt }
+        let (hold, why, doubt) = (Mutex::default(), Mutex::default(), Notify::new());
+        Self { standing, streaming: off(), paced: off(), stuck: off(), hold, why, doubt }
     }
 
     /// What the lane is doing.
@@ -230,6 +242,17 @@ impl Post {
     /// Says what the lane is doing now.
     pub(crate) fn set_state(&self, state: QueueState) {
         lock(&self.standing).0 = state;
+        *lock(&self.why) = None;
+    }
+
+    /// Says why it is doing that, until it does something else.
+    pub(crate) fn set_why(&self, why: &str) {
+        *lock(&self.why) = Some(why.to_owned());
+    }
+
+    /// Why it is doing what it does, where it said so.
+    pub(crate) fn why(&self) -> Option<String> {
+        lock(&self.why).clone()
     }
 
     /// Whether the lane goes from batch to batch by itself: telling it that there are rows would be no news.

@@ -108,7 +108,7 @@ async fn the_listening_session_alone_is_replaced() {
     let mut scene = Scene::new().await;
     // It alone holds the bell's advisory lock, whose key has two parts.
     let end_listener =
-        "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and objsubid = 2";
+        "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and classid = 1331984232";
     for _ in 0..3 {
         scene.relay.dozes().await;
         // A session that was ended says so before its lock is free, and the next one may have to ask again.

@@ -53,7 +53,7 @@ fn one(found: (Option<i32>, Vec<(String, String)>), check: &str, words: &str) {
 #[test]
 fn servers_that_are_well_give_no_finding() {
     let fixture = Fixture::new();
-    fixture.database.sql("select outbox_enqueue('jobs', 't')");
+    fixture.database.sql("insert into outbox_queue (queue) values ('jobs')");
     assert_eq!(of_fixture(&fixture, &[]), (Some(0), vec![]));
     let people = outboxd(
         &["doctor"],
@@ -66,7 +66,7 @@ fn servers_that_are_well_give_no_finding() {
 #[test]
 fn a_policy_by_which_queues_can_go_is_found_unless_receipts_tell() {
     let fixture = Fixture::new();
-    fixture.database.sql("select outbox_enqueue('jobs', 't')");
+    fixture.database.sql("insert into outbox_queue (queue) values ('jobs')");
     for (name, value) in [("maxmemory", "1gb"), ("maxmemory-policy", "allkeys-lru")] {
         fixture.redis.cmd(["CONFIG", "SET", name, value]).unwrap();
     }
@@ -77,7 +77,7 @@ fn a_policy_by_which_queues_can_go_is_found_unless_receipts_tell() {
 #[test]
 fn a_right_that_is_missing_in_redis_is_found_by_command_and_key() {
     let fixture = Fixture::new();
-    fixture.database.sql("select outbox_enqueue('celery', 't')");
+    fixture.database.sql("insert into outbox_queue (queue) values ('celery')");
     let rights = "ACL SETUSER outboxd on >secret ~outbox:m:* ~outbox:r:* ~celery ~celery\x06\x16* ~unacked +eval +evalsha +script|load +multi \
                   +exec +info +hget +hmget +hset +type +pttl +set +mget +lpush +llen +hlen +hvals +memory|usage +client|setname +select +time";
     fixture.redis.cmd(rights.split_whitespace()).unwrap();
@@ -210,7 +210,7 @@ fn a_user_who_may_not_run_scripts_is_found() {
 #[test]
 fn a_consumer_group_that_may_not_be_made_is_found() {
     let fixture = Fixture::new();
-    fixture.database.sql("select outbox_enqueue('events', 't')");
+    fixture.database.sql("insert into outbox_queue (queue) values ('events')");
     fixture.redis.cmd(["ACL", "SETUSER", "outboxd", "on", ">secret", "~*", "+@all", "-xgroup|create"]).unwrap();
     let url = fixture.redis.url(0).replace("redis://", "redis://outboxd:secret@");
     let mut more = vec![("OUTBOXD_QUEUES__EVENTS__FORMAT", "stream")];

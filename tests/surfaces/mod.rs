@@ -8,6 +8,7 @@ mod logs;
 mod metrics;
 mod reload;
 mod rights;
+mod standing;
 mod startup;
 mod systemd;
 mod tls;

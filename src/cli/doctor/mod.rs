@@ -2,6 +2,7 @@
 
 mod brokers;
 mod postgres;
+mod queues;
 mod report;
 
 use std::io::ErrorKind;

@@ -2,6 +2,7 @@
 
 use super::super::connect;
 use super::Wire;
+use super::queues;
 use super::report::Report;
 use crate::config::Config;
 use crate::pg::{Delivery, Filtered, Listener, Outbox, Protection, migrate};
@@ -62,7 +63,7 @@ pub(super) async fn examine(config: &Config, report: &mut Report) -> Vec<String>
         }
     }
     rights(&facts.functions, &facts.tables, &facts.user, report);
-    queues(&outbox, report).await
+    ledger(&outbox, report).await
 }
 
 /// Whether this user sees every row.
@@ -149,7 +150,7 @@ async fn bell(config: &Config, told: bool, usage: f64, report: &mut Report) {
     }
 }
 
-async fn queues(outbox: &Outbox, report: &mut Report) -> Vec<String> {
+async fn ledger(outbox: &Outbox, report: &mut Report) -> Vec<String> {
     match outbox.identity().await {
         Ok(identity) => match identity.wrong {
             None => report.ok("postgres.identity", &format!("installation {}", identity.installation)),
@@ -167,14 +168,9 @@ async fn queues(outbox: &Outbox, report: &mut Report) -> Vec<String> {
             return Vec::new();
         }
     };
-    for queue in &queues {
-        let name = format!("queue {}", queue.queue);
-        if let Some(why) = &queue.stopped_reason {
-            report.finding(&name, why, &format!("mend the cause, then run `outboxd queue resume {}`", queue.queue));
-        } else if queue.paused {
-            let why = queue.reason.as_deref().unwrap_or("no reason was given");
-            report.note(&name, &format!("paused: {why}; `outboxd queue resume {}` ends that", queue.queue));
-        }
+    match outbox.relays().await {
+        Ok(relays) => queues::examine(&queues, &relays, report),
+        Err(fault) => report.finding("relays", &fault.reason().message, "run the doctor again"),
     }
     outbox.known().await.unwrap_or_else(|fault| {
         report.finding("postgres.queues", &fault.reason().message, "run the doctor again");

@@ -1,0 +1,2 @@
+-- Whether relays are alive.
+select alive, polls, last_ms from /*schema.*/outbox_relays();
