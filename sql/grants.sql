@@ -18,17 +18,17 @@ declare
     'outbox_bytes', 'outbox_cancel', 'outbox_certify', 'outbox_confirm', 'outbox_confirm_receipts',
     'outbox_cursor_at', 'outbox_dead_discard', 'outbox_dead_restore', 'outbox_dead_retry', 'outbox_dispatched_at',
     'outbox_done', 'outbox_doubt', 'outbox_duplicates', 'outbox_enqueue', 'outbox_enqueue_many', 'outbox_enqueue_raw',
-    'outbox_fail', 'outbox_find', 'outbox_gauge', 'outbox_identity', 'outbox_in_log', 'outbox_keep_outstanding',
-    'outbox_known_in_log', 'outbox_log', 'outbox_lost', 'outbox_mark', 'outbox_move', 'outbox_newest_batch',
-    'outbox_once', 'outbox_open', 'outbox_open_after', 'outbox_overdue', 'outbox_passed', 'outbox_pause',
-    'outbox_plan', 'outbox_plan_ids', 'outbox_plan_log', 'outbox_pushed', 'outbox_put', 'outbox_read',
-    'outbox_recovered', 'outbox_refuse', 'outbox_relay_lock', 'outbox_relay_locks', 'outbox_relays', 'outbox_release',
-    'outbox_remember', 'outbox_repair', 'outbox_repair_queue', 'outbox_replay', 'outbox_replay_cancel',
-    'outbox_resend', 'outbox_resume', 'outbox_resume_stopped', 'outbox_ring', 'outbox_rotate', 'outbox_row_id',
-    'outbox_say', 'outbox_schedule', 'outbox_segment_needed', 'outbox_shown', 'outbox_sign_in', 'outbox_state',
-    'outbox_status', 'outbox_stopped', 'outbox_suspends', 'outbox_take_over', 'outbox_task_id', 'outbox_tick_is_wide',
-    'outbox_tick_rows', 'outbox_trim', 'outbox_truncatable', 'outbox_truncate', 'outbox_undispatched',
-    'outbox_unreadable', 'outbox_wants', 'outbox_without_receipt', 'outbox_work'];
+    'outbox_fail', 'outbox_find', 'outbox_forget', 'outbox_gauge', 'outbox_identity', 'outbox_in_log',
+    'outbox_keep_outstanding', 'outbox_known_in_log', 'outbox_log', 'outbox_lost', 'outbox_mark', 'outbox_move',
+    'outbox_newest_batch', 'outbox_once', 'outbox_open', 'outbox_open_after', 'outbox_overdue', 'outbox_passed',
+    'outbox_pause', 'outbox_plan', 'outbox_plan_ids', 'outbox_plan_log', 'outbox_purge', 'outbox_pushed',
+    'outbox_put', 'outbox_read', 'outbox_recovered', 'outbox_refuse', 'outbox_relay_lock', 'outbox_relay_locks',
+    'outbox_relays', 'outbox_release', 'outbox_remember', 'outbox_repair', 'outbox_repair_queue', 'outbox_replay',
+    'outbox_replay_cancel', 'outbox_resend', 'outbox_resume', 'outbox_resume_stopped', 'outbox_ring', 'outbox_rotate',
+    'outbox_row_id', 'outbox_say', 'outbox_schedule', 'outbox_segment_needed', 'outbox_shown', 'outbox_sign_in',
+    'outbox_state', 'outbox_status', 'outbox_stopped', 'outbox_suspends', 'outbox_take_over', 'outbox_task_id',
+    'outbox_tick_is_wide', 'outbox_tick_rows', 'outbox_trim', 'outbox_truncatable', 'outbox_truncate',
+    'outbox_undispatched', 'outbox_unreadable', 'outbox_wants', 'outbox_without_receipt', 'outbox_work'];
   -- Those of them that stand in the application's schema.
   v_public    constant name[] := array[
     'outbox_ack', 'outbox_ack_many', 'outbox_cancel', 'outbox_enqueue', 'outbox_enqueue_many', 'outbox_enqueue_raw',

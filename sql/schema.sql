@@ -394,6 +394,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- function outbox_find(task_id uuid)
 --   returns TABLE(queue text, id bigint, xid xid8, deliver_at timestamp with time zone, expires_at timestamp with time zone); plpgsql, stable, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
 
+-- function outbox_forget(p_queue text, p_finish boolean)
+--   returns TABLE(status text, why text); plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
+
 -- function outbox_gauge()
 --   returns TABLE(queue text, pending bigint, estimated boolean, oldest_ms bigint, held bigint, dead bigint, newest bigint, reached bigint, paused boolean, reason text, stopped_reason text, stopped_by text, stopped_at timestamp with time zone, relay text, consumed bigint, outstanding integer, confirmed_at timestamp with time zone, incidents bigint, unconsumed bigint, lives boolean, state text, why text, since timestamp with time zone, seen boolean); plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
@@ -447,6 +450,9 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_plan_log(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint, OUT status text, OUT at timestamp with time zone, OUT rows integer, OUT after bigint, OUT upto bigint, OUT since xid8, OUT snap pg_snapshot)
 --   returns record; plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
+
+-- function outbox_purge(p_queue text, p_to text, p_held boolean, p_published boolean, p_reason text, p_by text, p_start boolean)
+--   returns TABLE(incident bigint, pending bigint, held bigint, again bigint, published bigint); plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_pushed(p_queue text, p_after bigint, p_upto bigint)
 --   returns bigint; plpgsql, stable, set search_path = INTERNAL, pg_temp, set jit = off
@@ -585,6 +591,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_doubt(text,uuid,bigint)
 -- outbox_relay may execute function outbox_duplicates(text)
 -- outbox_relay may execute function outbox_find(uuid)
+-- outbox_relay may execute function outbox_forget(text,boolean)
 -- outbox_relay may execute function outbox_gauge()
 -- outbox_relay may execute function outbox_identity()
 -- outbox_reader may execute function outbox_in_log(text,bigint)
@@ -604,6 +611,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_plan(text,uuid,bigint,text,text,integer,bigint)
 -- outbox_relay may execute function outbox_plan_ids(outbox_batch,uuid,text,integer,bigint)
 -- outbox_relay may execute function outbox_plan_log(outbox_batch,uuid,text,integer,bigint)
+-- outbox_relay may execute function outbox_purge(text,text,boolean,boolean,text,text,boolean)
 -- outbox_relay may execute function outbox_pushed(text,bigint,bigint)
 -- outbox_relay may execute function outbox_put(text,text,jsonb,jsonb,jsonb,bytea,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_relay may execute function outbox_read(text,bigint)

@@ -1,4 +1,5 @@
--- outbox_without_receipt(queue, ids): those of the rows that nobody has acknowledged and that are still stored, ascending.
+-- outbox_without_receipt(queue, ids): those of the rows that nobody has acknowledged and that are still stored, ascending;
+-- without those that an operator discarded.
 create or replace function outbox_without_receipt(p_queue text, p_ids bigint[])
 returns bigint[]
 language sql stable
@@ -14,4 +15,5 @@ as $$
       limit 1) r
    where not exists (select from outbox_receipt t where t.task_id = r.task_id)
      and not exists (select from outbox_dead d where d.id = i.id)
+     and not exists (select from outbox_held h where h.id = i.id and h.cancelled_at is not null)
 $$;

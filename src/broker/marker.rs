@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
+use redis::Pipeline;
 use uuid::Uuid;
 
+use super::connect::Link;
 use crate::batch::Marker;
 use crate::fault::Fault;
 
@@ -40,6 +42,11 @@ fn has_tag(key: &[u8]) -> bool {
 /// The field of a queue in that hash. It names the database, so that two applications can share a Redis list.
 pub fn field(installation: Uuid, queue: &str) -> String {
     format!("{installation}/{queue}")
+}
+
+/// Removes a queue's marker. Without a ledger it says nothing to anybody: leaving it behind does no harm.
+pub async fn remove_marker(link: &Link, marker_key: &[u8], field: &str) -> Result<(), Fault> {
+    link.transaction(Pipeline::new().cmd("HDEL").arg(marker_key).arg(field)).await.map(drop)
 }
 
 /// What stands in a queue's marker field.

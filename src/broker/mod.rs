@@ -40,7 +40,7 @@ pub use faults::nothing_applied;
 pub use info::{Incarnation, Role, Server};
 pub use inspect::{Inspection, inspect};
 pub use look::{Look, Spot, look};
-pub use marker::{Found, field, marker_key};
+pub use marker::{Found, field, marker_key, remove_marker};
 pub use open::{Observed, Opened, observe, open};
 pub use publish::{Appended, Batch, append};
 pub use signs::signs;

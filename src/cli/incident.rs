@@ -149,6 +149,8 @@ fn meaning(cause: &str) -> &'static str {
         "restart" => "Redis began another life; what was absent then and not known to be consumed was sent again",
         "no_receipt" => "no worker acknowledged these tasks in time, and they were not in Redis any more",
         "operator" => "somebody asked for it",
+        "purged" => "somebody discarded rows that were not published yet; nothing was lost",
+        "moved" => "somebody moved rows that were not published yet to another queue; nothing was lost",
         "repair" => "the database was restored or copied, and repaired",
         _ => "messages left Redis without a consumer",
     }

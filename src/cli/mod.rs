@@ -10,6 +10,7 @@ mod health;
 mod incident;
 pub mod migrate;
 mod names;
+mod purge;
 mod queue;
 mod repair;
 mod replay;
@@ -51,7 +52,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Wait until what was committed before is dispatched
     Wait(wait::WaitArgs),
-    /// List, pause and resume queues
+    /// List, pause, resume, empty and forget queues
     Queue(queue::QueueArgs),
     /// Show what Redis has lost, and what became of it
     Incident(incident::IncidentArgs),

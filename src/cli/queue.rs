@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 
 use super::config::SourceArgs;
 use super::exit::Exit;
-use super::{connect, names, say, status};
+use super::{connect, names, purge, say, status};
+use crate::config::Config;
 use crate::fault::Fault;
 use crate::pg::Outbox;
 
@@ -42,6 +43,15 @@ enum QueueCommand {
         #[arg(long, conflicts_with = "queue")]
         all: bool,
     },
+    /// Discard tasks of a queue that were not published yet; without --yes, count them
+    Purge(purge::PurgeArgs),
+    /// Publish tasks in another queue than the one they were enqueued to, such as a mistyped one; without --yes, count them
+    MoveRows(purge::MoveRowsArgs),
+    /// Take a queue that has no rows out of status, metrics and Redis; it comes back with the next row
+    Forget {
+        /// Which one
+        queue: String,
+    },
     /// Decide what becomes of the tasks that were on their way to a queue's old Redis, after its URL or key has changed
     Move {
         /// Which one
@@ -60,17 +70,17 @@ const TRIES: &str = "a relay tries again at once, and stops it again if the caus
 
 /// Asks or tells Postgres; running relays follow within a second.
 pub(super) async fn run(args: QueueArgs) -> Exit {
-    let outbox = match connect::outbox(&args.sources.sources()) {
-        Ok(outbox) => outbox,
+    let (outbox, config) = match connect::outbox_and_config(&args.sources.sources()) {
+        Ok(both) => both,
         Err(exit) => return exit,
     };
-    match act(&outbox, args.command).await {
+    match act(&outbox, &config, args.command).await {
         Ok(exit) => exit,
         Err(fault) => connect::failed(&fault),
     }
 }
 
-async fn act(outbox: &Outbox, command: QueueCommand) -> Result<Exit, Fault> {
+async fn act(outbox: &Outbox, config: &Config, command: QueueCommand) -> Result<Exit, Fault> {
     let (queue, known) = match command {
         QueueCommand::List { json } => {
             status::show(outbox, json).await?;
@@ -100,6 +110,9 @@ async fn act(outbox: &Outbox, command: QueueCommand) -> Result<Exit, Fault> {
             });
             return Ok(Exit::Ok);
         }
+        QueueCommand::Purge(args) => return purge::purge(outbox, &args).await,
+        QueueCommand::MoveRows(args) => return purge::move_rows(outbox, &args).await,
+        QueueCommand::Forget { queue } => return purge::forget(outbox, config, &queue).await,
         QueueCommand::Move { queue, resend: false, skip: false } => {
             say(&format!(
                 "outboxd: say what becomes of the tasks that were planned for the old destination of {queue:?}:\n  \

@@ -43,4 +43,4 @@ pub use names::Schemas;
 pub use outbox::{Outbox, Session as WorkSession};
 pub use pool::{Answered, Database, PoolSettings};
 pub use session::{Param, Session};
-pub use standing::Said;
+pub use standing::{Purge, Purged, Said};

@@ -1,5 +1,8 @@
 //! What relays say of themselves in Postgres, and what operators ask and tell there about queues.
 
+use std::time::Duration;
+
+use serde::Serialize;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -18,6 +21,40 @@ pub struct Said {
     pub state: Option<&'static str>,
     /// Why it waits.
     pub reason: Option<String>,
+}
+
+/// What of a queue that was never published is to be discarded, or moved.
+#[derive(Debug, Clone, Copy)]
+pub struct Purge<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// Publish it there instead; `None`: discard it.
+    pub to: Option<&'a str>,
+    /// Rows that wait for a time, too.
+    pub held: bool,
+    /// Never send again what was published, too.
+    pub published: bool,
+    /// Why, for whoever looks later.
+    pub reason: Option<&'a str>,
+    /// Who asks.
+    pub by: &'a str,
+    /// Do it; otherwise only count.
+    pub start: bool,
+}
+
+/// What a purge or a move came to, in rows.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Purged {
+    /// The incident that records it.
+    pub incident: Option<i64>,
+    /// Never planned,
+    pub pending: i64,
+    /// waiting for a time,
+    pub held: i64,
+    /// scheduled again after a loss,
+    pub again: i64,
+    /// published, or on their way, and not known to be consumed.
+    pub published: i64,
 }
 
 impl Outbox {
@@ -65,6 +102,36 @@ impl Outbox {
     pub async fn resume_stopped(&self) -> Result<Vec<String>, Fault> {
         let rows = self.database.transaction("resume_stopped", &self.sql.resume_stopped, &[]).await?;
         rows.iter().map(|row| get(row, 0)).collect()
+    }
+
+    /// Counts or discards what of a queue was never published, or moves it; `None`: there is no such queue. As long as it takes.
+    pub async fn purge(&self, ask: Purge<'_>) -> Result<Option<Purged>, Fault> {
+        let params: [Param<'_>; 7] = [
+            (&ask.queue, Type::TEXT),
+            (&ask.to, Type::TEXT),
+            (&ask.held, Type::BOOL),
+            (&ask.published, Type::BOOL),
+            (&ask.reason, Type::TEXT),
+            (&ask.by, Type::TEXT),
+            (&ask.start, Type::BOOL),
+        ];
+        let within = Duration::from_secs(3600);
+        let rows = self.database.transaction_within(within, "purge", &self.sql.purge, &params).await?;
+        Ok(rows.first().map(|row| Purged {
+            incident: row.get(0),
+            pending: row.get(1),
+            held: row.get(2),
+            again: row.get(3),
+            published: row.get(4),
+        }))
+    }
+
+    /// Takes back that there is such a queue: its status, and why. As `outbox_forget` says.
+    pub async fn forget(&self, queue: &str, finish: bool) -> Result<(String, Option<String>), Fault> {
+        let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&finish, Type::BOOL)];
+        let rows = self.database.transaction("forget", &self.sql.forget, &params).await?;
+        let row = one(&rows, "forget")?;
+        Ok((row.get(0), row.get(1)))
     }
 
     /// Decides where a queue starts at a new destination: the ledger number, or `None` if there is no such queue.

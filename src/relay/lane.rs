@@ -81,6 +81,8 @@ impl Lane {
                     self.wait(&fault, pause).await;
                     // Whoever opened it meanwhile keeps it: two healthy relays must not take turns.
                     called = self.is_ours(&fault).await && !self.shared.stop.is_cancelled();
+                    // Nobody hints any more: the queue was forgotten, and opening it would make it anew.
+                    called &= self.hints.has_changed().is_ok();
                 }
             }
         }

@@ -384,6 +384,11 @@ impl Board {
         lock(&self.0).entry(queue.to_owned()).or_insert_with(|| Arc::new(Post::new())).clone()
     }
 
+    /// Forgets a queue's.
+    pub(crate) fn remove(&self, queue: &str) {
+        lock(&self.0).remove(queue);
+    }
+
     /// All of them, by name.
     pub(crate) fn all(&self) -> Vec<(String, Arc<Post>)> {
         lock(&self.0).iter().map(|(queue, post)| (queue.clone(), post.clone())).collect()

@@ -46,6 +46,19 @@ impl Hints {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Ends the lanes of all other queues: an operator has forgotten them.
+    fn keep(&self, known: impl Fn(&str) -> bool) {
+        let mut map = self.map();
+        if !map.keys().all(|queue| known(queue)) {
+            map.retain(|queue, _| known(queue));
+        }
+    }
+
+    /// Whether a queue has a lane.
+    fn knows(&self, queue: &str) -> bool {
+        self.map().contains_key(queue)
+    }
+
     /// Every queue's newest hint.
     pub(crate) fn all(&self) -> Vec<(String, Hint)> {
         self.map().iter().map(|(queue, hint)| (queue.clone(), hint.borrow().clone())).collect()
@@ -285,6 +298,7 @@ impl Wake {
     fn tell(&self, work: &Work, asked: Instant) -> Seen {
         let now = Instant::now();
         let mut seen = Seen::default();
+        self.hints.keep(|queue| work.queues.iter().any(|known| known.queue == queue));
         for queue in &work.queues {
             let state = self.tell_one(queue, asked);
             if queue.paused {
@@ -321,7 +335,15 @@ impl Wake {
                 post: self.shared.board.post(&queue.queue),
                 full: false,
             };
-            self.lanes.spawn(lane.run());
+            let (shared, hints, queue) = (self.shared.clone(), self.hints.clone(), queue.queue.clone());
+            self.lanes.spawn(async move {
+                lane.run().await;
+                if !hints.knows(&queue) {
+                    tracing::info!(event = "queue.forgotten", queue);
+                    shared.board.remove(&queue);
+                    shared.metrics.remove_queue(&queue);
+                }
+            });
             sender
         });
         sender.send_modify(|hint| {

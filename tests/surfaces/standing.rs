@@ -162,10 +162,13 @@ fn an_incomplete_command_names_every_choice_and_proposes_none() {
 fn a_name_that_is_not_known_is_an_error_in_the_same_words_everywhere() {
     let fixture = Fixture::new();
     fixture.database.sql("insert into outbox_queue (queue) values ('default')");
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 9] = [
         &["queue", "pause", "defualt"],
         &["queue", "resume", "defualt"],
         &["queue", "move", "defualt", "--skip"],
+        &["queue", "purge", "defualt"],
+        &["queue", "move-rows", "defualt", "default"],
+        &["queue", "forget", "defualt"],
         &["incident", "list", "defualt"],
         &["replay", "plan", "defualt", "--all"],
         &["dead", "list", "--queue", "defualt"],
@@ -180,11 +183,13 @@ fn a_name_that_is_not_known_is_an_error_in_the_same_words_everywhere() {
 
 #[test]
 fn a_command_without_a_database_says_which_setting_is_missing() {
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 12] = [
         &["status"],
         &["wait", "--drained"],
         &["queue", "list"],
         &["queue", "pause", "a"],
+        &["queue", "purge", "a"],
+        &["queue", "forget", "a"],
         &["incident", "list"],
         &["replay", "status"],
         &["dead", "list"],
