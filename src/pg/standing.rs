@@ -117,13 +117,16 @@ impl Outbox {
         ];
         let within = Duration::from_secs(3600);
         let rows = self.database.transaction_within(within, "purge", &self.sql.purge, &params).await?;
-        Ok(rows.first().map(|row| Purged {
-            incident: row.get(0),
-            pending: row.get(1),
-            held: row.get(2),
-            again: row.get(3),
-            published: row.get(4),
-        }))
+        let read = |row: &Row| -> Result<Purged, Fault> {
+            Ok(Purged {
+                incident: get(row, 0)?,
+                pending: get(row, 1)?,
+                held: get(row, 2)?,
+                again: get(row, 3)?,
+                published: get(row, 4)?,
+            })
+        };
+        rows.first().map(read).transpose()
     }
 
     /// Takes back that there is such a queue: its status, and why. As `outbox_forget` says.
@@ -131,7 +134,7 @@ impl Outbox {
         let params: [Param<'_>; 2] = [(&queue, Type::TEXT), (&finish, Type::BOOL)];
         let rows = self.database.transaction("forget", &self.sql.forget, &params).await?;
         let row = one(&rows, "forget")?;
-        Ok((row.get(0), row.get(1)))
+        Ok((get(row, 0)?, get(row, 1)?))
     }
 
     /// Decides where a queue starts at a new destination: the ledger number, or `None` if there is no such queue.
