@@ -22,13 +22,14 @@ declare
     'outbox_keep_outstanding', 'outbox_known_in_log', 'outbox_log', 'outbox_lost', 'outbox_mark', 'outbox_move',
     'outbox_newest_batch', 'outbox_once', 'outbox_open', 'outbox_open_after', 'outbox_overdue', 'outbox_passed',
     'outbox_pause', 'outbox_plan', 'outbox_plan_ids', 'outbox_plan_log', 'outbox_purge', 'outbox_pushed',
-    'outbox_put', 'outbox_read', 'outbox_recovered', 'outbox_refuse', 'outbox_relay_lock', 'outbox_relay_locks',
-    'outbox_relays', 'outbox_release', 'outbox_remember', 'outbox_repair', 'outbox_repair_queue', 'outbox_replay',
-    'outbox_replay_cancel', 'outbox_resend', 'outbox_resume', 'outbox_resume_stopped', 'outbox_ring', 'outbox_rotate',
-    'outbox_row_id', 'outbox_say', 'outbox_schedule', 'outbox_segment_needed', 'outbox_shown', 'outbox_sign_in',
-    'outbox_state', 'outbox_status', 'outbox_stopped', 'outbox_suspends', 'outbox_take_over', 'outbox_task_id',
-    'outbox_tick_is_wide', 'outbox_tick_rows', 'outbox_trim', 'outbox_truncatable', 'outbox_truncate',
-    'outbox_undispatched', 'outbox_unreadable', 'outbox_wants', 'outbox_without_receipt', 'outbox_work'];
+    'outbox_put', 'outbox_read', 'outbox_receipt_row', 'outbox_recovered', 'outbox_refuse', 'outbox_relay_lock',
+    'outbox_relay_locks', 'outbox_relays', 'outbox_release', 'outbox_remember', 'outbox_repair',
+    'outbox_repair_queue', 'outbox_replay', 'outbox_replay_cancel', 'outbox_resend', 'outbox_resume',
+    'outbox_resume_stopped', 'outbox_ring', 'outbox_rotate', 'outbox_row_id', 'outbox_say', 'outbox_schedule',
+    'outbox_segment_needed', 'outbox_shown', 'outbox_sign_in', 'outbox_state', 'outbox_status', 'outbox_stopped',
+    'outbox_suspends', 'outbox_take_over', 'outbox_task_id', 'outbox_tick_is_wide', 'outbox_tick_rows', 'outbox_trim',
+    'outbox_truncatable', 'outbox_truncate', 'outbox_undispatched', 'outbox_unreadable', 'outbox_wants',
+    'outbox_without_receipt', 'outbox_work'];
   -- Those of them that stand in the application's schema.
   v_public    constant name[] := array[
     'outbox_ack', 'outbox_ack_many', 'outbox_cancel', 'outbox_enqueue', 'outbox_enqueue_many', 'outbox_enqueue_raw',
@@ -92,14 +93,14 @@ begin
     grant execute on function
       /*app.*/outbox_enqueue(text, text, jsonb, jsonb, jsonb, timestamptz, timestamptz, integer, text, uuid),
       /*app.*/outbox_enqueue_many(text, text, jsonb[], jsonb[], jsonb, timestamptz, timestamptz, integer),
-      /*app.*/outbox_enqueue_raw(text, bytea, jsonb, timestamptz, timestamptz, integer, text, uuid)
+      /*app.*/outbox_enqueue_raw(text, bytea, jsonb, timestamptz, timestamptz, integer, text, uuid, text)
       to outbox_producer;
   end if;
 
   if exists (select from pg_roles r where r.rolname = 'outbox_worker') then
     grant execute on function
-      /*app.*/outbox_ack(uuid), /*app.*/outbox_ack_many(uuid[]), /*app.*/outbox_fail(uuid, text, text),
-      /*app.*/outbox_once(uuid), /*app.*/outbox_status(uuid), /*app.*/outbox_cancel(uuid) to outbox_worker;
+      /*app.*/outbox_ack(uuid, bigint), /*app.*/outbox_ack_many(uuid[], bigint[]), /*app.*/outbox_fail(uuid, text, text, bigint),
+      /*app.*/outbox_once(uuid, bigint), /*app.*/outbox_status(uuid), /*app.*/outbox_cancel(uuid) to outbox_worker;
   end if;
 
   foreach v_table in array v_tables loop

@@ -27,6 +27,9 @@ pub struct Task<'a> {
     pub priority: Option<i16>,
     /// After this time the task is not published any more.
     pub expires_at: Option<Timestamp>,
+    /// When the batch was planned that brings it, if it is a dead row that an operator retries: what had expired by then goes
+    /// out all the same.
+    pub retried_at: Option<Timestamp>,
     /// When the row was inserted, by the clock of the database server.
     pub created_at: Timestamp,
 }

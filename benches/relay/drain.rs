@@ -194,7 +194,19 @@ async fn pump(stage: &Stage, rows: u64) -> f64 {
 
 fn plain<'a>(task_id: Uuid, name: &'a str, args: &'a str, kwargs: &'a str) -> Task<'a> {
     let created_at = Timestamp::UNIX_EPOCH;
-    Task { id: 0, task_id, name, args, kwargs, headers: "{}", body: None, priority: None, expires_at: None, created_at }
+    Task {
+        id: 0,
+        task_id,
+        name,
+        args,
+        kwargs,
+        headers: "{}",
+        body: None,
+        priority: None,
+        expires_at: None,
+        retried_at: None,
+        created_at,
+    }
 }
 
 /// (b) Everybody's relay: row marks, one connection, the commit after the push.

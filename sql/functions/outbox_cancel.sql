@@ -1,6 +1,7 @@
 -- outbox_cancel(task_id): cancels a task that has a deliver_at and is not planned yet. True: if this transaction
 -- commits, the task will never be published; also when it was cancelled before. False: it may be published or already
 -- was, has no deliver_at, or is unknown; nothing was changed. Its dedupe_key is free again.
+-- Of rows that share the task id it cancels all that wait; then True says so of the newest.
 --
 -- Exact at any time: a row that is planned has its copy in outbox_held locked and marked by the planner, and one that
 -- is cancelled here has it locked and marked by us. Where no copy is there yet, one is made, and whoever reads the log
@@ -45,13 +46,14 @@ begin
     end if;
   end loop;
 
-  select bool_and(h.cancelled_at is not null) into v_done
+  select h.cancelled_at is not null into v_done
     from (select f.id from outbox_find(outbox_cancel.task_id) f
           union
           select h.id from outbox_held h where h.task_id = outbox_cancel.task_id
           union
           select d.id from outbox_dead d where d.task_id = outbox_cancel.task_id) k
-    left join outbox_held h on h.id = k.id;
+    left join outbox_held h on h.id = k.id
+   order by k.id desc limit 1;
   if v_done then
     delete from outbox_dedupe d where d.task_id = outbox_cancel.task_id;
   end if;

@@ -18,11 +18,11 @@ begin
   perform from outbox_queue q where q.queue = p_queue for update;
 
   -- Receipts before dead rows, as outbox_fail takes them. Kept for retention.max from now.
-  insert into outbox_receipt as r (task_id, acked_at)
-  select d.task_id, clock_timestamp() from outbox_dead d
+  insert into outbox_receipt as r (task_id, outbox_id, acked_at, acked_row)
+  select d.task_id, d.id, clock_timestamp(), d.id from outbox_dead d
    where d.queue = p_queue and d.id = any(p_ids) and d.last_failed_at <= p_before
-   group by d.task_id order by d.task_id
-      on conflict on constraint outbox_receipt_pkey do update set acked_at = excluded.acked_at;
+   order by d.task_id, d.id
+      on conflict on constraint outbox_receipt_pkey do update set acked_at = excluded.acked_at, acked_row = excluded.acked_row;
   with gone as (
     delete from outbox_dead d where d.queue = p_queue and d.id = any(p_ids) and d.last_failed_at <= p_before
     returning d.id)

@@ -11,11 +11,12 @@ declare
   v_gone bigint;
 begin
   -- Receipts before dead rows, as outbox_fail takes them.
-  insert into outbox_receipt as r (task_id, acked_at)
-  select h.task_id, max((h.died ->> 'acked_at')::timestamptz) from outbox_held h
+  insert into outbox_receipt as r (task_id, outbox_id, acked_at, acked_row)
+  select h.task_id, (h.died ->> 'acked_as')::bigint, (h.died ->> 'acked_at')::timestamptz, h.id from outbox_held h
    where h.incident = p_incident and h.batch is null and h.cancelled_at is null and h.died ->> 'acked_at' is not null
-   group by h.task_id order by h.task_id
-      on conflict on constraint outbox_receipt_pkey do update set acked_at = coalesce(r.acked_at, excluded.acked_at);
+   order by h.task_id, (h.died ->> 'acked_as')::bigint
+      on conflict on constraint outbox_receipt_pkey do update
+     set acked_at = excluded.acked_at, acked_row = excluded.acked_row where r.acked_row is null;
   insert into outbox_dead (id, task_id, queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at,
                            created_at, batch, error_class, error, attempts, first_failed_at, last_failed_at)
   select h.id, h.task_id, h.queue, h.task, h.args, h.kwargs, h.headers, h.body, h.priority, h.deliver_at,

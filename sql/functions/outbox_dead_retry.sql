@@ -30,12 +30,12 @@ begin
   -- Receipts before dead rows, as outbox_fail takes them: neither waits for the other for ever.
   perform from outbox_receipt t
     where t.task_id in (select d.task_id from outbox_dead d where d.queue = p_queue and d.id = any(p_ids))
-    order by t.task_id for update;
+    order by t.task_id, t.outbox_id for update;
   select array_agg(l.id) filter (where not l.done and not l.cancelled), count(*) filter (where l.done),
          count(*) filter (where l.cancelled and not l.done)
     into v_ids, done, cancelled
     from (select d.id,
-                 exists (select from outbox_receipt t where t.task_id = d.task_id and t.once_at is not null) as done,
+                 exists (select from outbox_receipt t where t.task_id = d.task_id and t.once_row = d.id) as done,
                  exists (select from outbox_held h where h.id = d.id and h.cancelled_at is not null) as cancelled
             from outbox_dead d
            where d.queue = p_queue and d.id = any(p_ids) and d.last_failed_at <= p_before
@@ -61,9 +61,10 @@ begin
          case when d.expires_at > v_now then d.expires_at end, d.created_at, v_now, outbox_dead_retry.incident,
          jsonb_build_object('batch', d.batch, 'error_class', d.error_class, 'error', d.error, 'attempts', d.attempts,
                             'first_failed_at', d.first_failed_at, 'last_failed_at', d.last_failed_at,
-                            'expires_at', d.expires_at, 'acked_at', t.acked_at)
+                            'expires_at', d.expires_at, 'acked_at', t.acked_at, 'acked_as', t.outbox_id)
     from outbox_dead d
-    left join outbox_receipt t on t.task_id = d.task_id
+    left join lateral (select r.acked_at, r.outbox_id from outbox_receipt r
+                        where r.task_id = d.task_id and r.acked_row = d.id order by r.outbox_id limit 1) t on true
    where d.id = any(v_ids)
      -- What the relay has not taken out of the log yet goes out from there.
      and not exists (select from /*app.*/outbox o where o.queue = p_queue and o.id = d.id and o.deliver_at is null
@@ -75,9 +76,13 @@ begin
    where h.cancelled_at is null;
   get diagnostics v_copies = row_count;
 
+  select count(distinct d.id) into v_receipts from outbox_dead d
+    join outbox_receipt t on t.task_id = d.task_id and t.acked_row = d.id where d.id = any(v_ids);
+  -- One that outbox_once left for another row of the same task id stays.
+  update outbox_receipt t set acked_at = null, acked_row = null from outbox_dead d
+   where d.id = any(v_ids) and t.task_id = d.task_id and t.acked_row = d.id and t.once_at is not null;
   delete from outbox_receipt t using outbox_dead d
-   where d.id = any(v_ids) and t.task_id = d.task_id and t.once_at is null;
-  get diagnostics v_receipts = row_count;
+   where d.id = any(v_ids) and t.task_id = d.task_id and t.acked_row = d.id;
   delete from outbox_dead d where d.id = any(v_ids);
   -- A worker had those that left a receipt; the others never reached one.
   update outbox_incident i set scheduled = v_copies, outstanding = v_copies, duplicates_possible = least(v_receipts, v_copies)

@@ -16,7 +16,7 @@ create or replace function outbox_plan(
   p_queue text, p_tenure uuid, p_last bigint, p_kind text, p_relay text, p_max_rows integer, p_max_bytes bigint)
 returns table (status text, batch bigint, kind text, at timestamptz, rows integer,
                id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea,
-               priority smallint, expires_at timestamptz, created_at timestamptz)
+               priority smallint, expires_at timestamptz, created_at timestamptz, retried boolean)
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
@@ -84,7 +84,8 @@ begin
     return next;
     return query
       select null::text, null::bigint, null::text, null::timestamptz, null::integer,
-             r.id, r.task_id, r.task, r.args, r.kwargs, r.headers, r.body, r.priority, r.expires_at, r.created_at
+             r.id, r.task_id, r.task, r.args, r.kwargs, r.headers, r.body, r.priority, r.expires_at, r.created_at,
+             false
         from outbox_log(p_queue, v_after, nxt.upto, nxt.since, cur.tip, cur.snap, nxt.snap) r
        where r.deliver_at is null
        order by r.id;

@@ -2,11 +2,11 @@
 --
 -- The first row is the header: batch, kind, at, and how many rows the plan counted; its id is NULL. Then one row per
 -- message. A row with deliver_at is not a message of its batch of kind log: it was copied to outbox_held and goes out
--- by id. Rows of a truncated segment are gone: they were done. No row at all: the ledger does not hold that batch.
+-- by id. `retried`: it is a dead row that an operator sends again. Rows of a truncated segment are gone: they were done. No row at all: the ledger does not hold that batch.
 create or replace function outbox_read(p_queue text, p_batch bigint)
 returns table (batch bigint, kind text, at timestamptz, rows integer,
                id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea,
-               priority smallint, expires_at timestamptz, created_at timestamptz)
+               priority smallint, expires_at timestamptz, created_at timestamptz, retried boolean)
 language plpgsql volatile
 set search_path from current
 set plan_cache_mode = force_generic_plan
@@ -22,7 +22,7 @@ begin
     return;
   end if;
   return query select cur.batch, cur.kind, cur.at, cur.rows, null::bigint, null::uuid, null::text, null::jsonb, null::jsonb,
-                      null::jsonb, null::bytea, null::smallint, null::timestamptz, null::timestamptz;
+                      null::jsonb, null::bytea, null::smallint, null::timestamptz, null::timestamptz, null::boolean;
   if cur.rows = 0 then
     return;
   end if;
@@ -30,7 +30,8 @@ begin
   if cur.kind = 'ids' then
     return query
       select null::bigint, null::text, null::timestamptz, null::integer,
-             h.id, h.task_id, h.task, h.args, h.kwargs, h.headers, h.body, h.priority, h.expires_at, h.created_at
+             h.id, h.task_id, h.task, h.args, h.kwargs, h.headers, h.body, h.priority, h.expires_at, h.created_at,
+             h.died is not null
         from unnest(cur.ids) with ordinality as i(id, n)
         join outbox_held h on h.id = i.id
        order by i.n;
@@ -43,7 +44,8 @@ begin
   end if;
   return query
     select null::bigint, null::text, null::timestamptz, null::integer,
-           r.id, r.task_id, r.task, r.args, r.kwargs, r.headers, r.body, r.priority, r.expires_at, r.created_at
+           r.id, r.task_id, r.task, r.args, r.kwargs, r.headers, r.body, r.priority, r.expires_at, r.created_at,
+           false
       from outbox_tick_rows(prev,
                             coalesce(prev.t_snap, cur.t_snap, cur.snap),
                             coalesce(prev.t_max, cur.t_max, cur.tip),

@@ -44,8 +44,12 @@ declare
       then 'headers must be a JSON object, such as {"k": "v"}; got NULL: leave it out for no headers'
     when pg_catalog.textne(pg_catalog.jsonb_typeof(new.headers), 'object')
       then pg_catalog.format('headers must be a JSON object, such as {"k": "v"}; got a JSON %s', pg_catalog.jsonb_typeof(new.headers))
-    when pg_catalog.int4gt(v_bytes, 1048576)
-      then pg_catalog.format('a message must be at most 1 MiB (1048576 bytes); got %s bytes: store the data elsewhere and pass its id', v_bytes)
+    -- The setting is not asked for what is small.
+    when pg_catalog.int4gt(v_bytes, 1024) and pg_catalog.int48gt(v_bytes, pg_catalog.int8smaller(16777216, pg_catalog.pg_size_bytes(
+           coalesce(nullif(pg_catalog.current_setting('outbox.max_message', true), ''), '1MB'))))
+      then pg_catalog.format('a message must be at most %s bytes (outbox.max_message); got %s bytes: store the data elsewhere and pass its id, or raise the setting, up to 16MB',
+             pg_catalog.int8smaller(16777216, pg_catalog.pg_size_bytes(
+               coalesce(nullif(pg_catalog.current_setting('outbox.max_message', true), ''), '1MB'))), v_bytes)
     when pg_catalog.int2lt(new.priority, 0::pg_catalog.int2) or pg_catalog.int2gt(new.priority, 9::pg_catalog.int2)
       then 'priority must be 0 (first) to 9 (last), or NULL for 0'
     -- What drivers and workers cannot represent, infinity above all.

@@ -26,7 +26,7 @@ begin
   update outbox_held h set batch = null, due = least(h.due, v_now), incident = v_incident
    where h.queue = p_queue and h.cancelled_at is null
      and (h.batch > coalesce(c.batch, 0) or h.id = any(k.outstanding))
-     and not exists (select from outbox_receipt t where t.task_id = h.task_id)
+     and not exists (select from outbox_receipt t where t.task_id = h.task_id and (t.acked_row = h.id or t.once_row = h.id))
      and not exists (select from outbox_dead d where d.id = h.id);
   insert into outbox_held (id, task_id, queue, task, args, kwargs, headers, body, priority, deliver_at, expires_at,
                            created_at, due, incident)
@@ -37,7 +37,7 @@ begin
     from /*app.*/outbox o
    where o.queue = p_queue
      and (not outbox_passed(c, o.id, o.xid) or o.id = any(k.outstanding))
-     and not exists (select from outbox_receipt t where t.task_id = o.task_id)
+     and not exists (select from outbox_receipt t where t.task_id = o.task_id and (t.acked_row = o.id or t.once_row = o.id))
      and not exists (select from outbox_dead d where d.id = o.id)
       on conflict (id) do nothing;
   select count(*) into v_rows from outbox_held h where h.incident = v_incident;

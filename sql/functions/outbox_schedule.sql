@@ -20,7 +20,7 @@ begin
      set batch = null, due = v_now, incident = p_incident, was_batch = h.batch, was_incident = h.incident
     from (select distinct u.id from unnest(p_ids) as u(id)) i
    where h.id = i.id and h.queue = p_queue and h.batch is not null and h.cancelled_at is null
-     and not exists (select from outbox_receipt t where t.task_id = h.task_id)
+     and not exists (select from outbox_receipt t where t.task_id = h.task_id and (t.acked_row = h.id or t.once_row = h.id))
      and not exists (select from outbox_dead d where d.id = h.id);
   get diagnostics v_copies = row_count;
 
@@ -31,7 +31,7 @@ begin
     from (select distinct u.id from unnest(p_ids) as u(id)) i
     join /*app.*/outbox o on o.queue = p_queue and o.id = i.id
    where not exists (select from outbox_held h where h.id = o.id)
-     and not exists (select from outbox_receipt t where t.task_id = o.task_id)
+     and not exists (select from outbox_receipt t where t.task_id = o.task_id and (t.acked_row = o.id or t.once_row = o.id))
      and not exists (select from outbox_dead d where d.id = o.id)
       on conflict (id) do nothing;
   get diagnostics v_rows = row_count;

@@ -49,7 +49,7 @@ begin
   select c.* into v_mark from outbox_checkpoint c where c.queue = outbox_state.queue order by c.checkpoint desc limit 1;
   state := case
     when v_cancel is not null then 'cancelled'
-    when exists (select from outbox_receipt r where r.task_id = outbox_state.task_id and r.acked_at is not null) then 'consumed'
+    when exists (select from outbox_receipt r where r.task_id = outbox_state.task_id and r.acked_row = outbox_state.id) then 'consumed'
     when v_passed then 'dispatched'
     when batch is null and v_expires <= clock_timestamp() then 'expired'
     when batch is null and outbox_state.deliver_at is not null and v_again is not true then 'held'

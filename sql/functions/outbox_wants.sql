@@ -6,7 +6,7 @@ returns boolean
 language sql stable
 set search_path from current
 as $$
-  select not exists (select from outbox_receipt t where t.task_id = p_task_id)
+  select not exists (select from outbox_receipt t where t.task_id = p_task_id and (t.acked_row = p_id or t.once_row = p_id))
      and not exists (select from outbox_dead d where d.id = p_id)
      and not exists (select from outbox_held h where h.id = p_id
                         and (h.cancelled_at is not null

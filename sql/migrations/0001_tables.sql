@@ -243,11 +243,15 @@ create index outbox_dedupe_expires on outbox_dedupe (expires_at);
 -- outbox_cancel frees the key of the task that it cancels.
 create index outbox_dedupe_task on outbox_dedupe (task_id);
 
--- Receipts of workers: outbox_ack and outbox_once.
+-- Receipts of workers: outbox_ack and outbox_once. A caller can use a task id twice, so a receipt says which row is done.
 create table outbox_receipt (
-  task_id uuid        primary key,
-  acked_at timestamptz,
-  once_at  timestamptz
+  task_id   uuid   not null,
+  outbox_id bigint not null default 0,   -- the row that the worker named; 0: it named the task id alone
+  acked_at  timestamptz,
+  acked_row bigint,                      -- the row that is done because of acked_at; null: it cannot be told
+  once_at   timestamptz,
+  once_row  bigint,                      -- the same for once_at
+  primary key (task_id, outbox_id)
 );
 
 -- One row, never updated. witness equals the row's own xmin for as long as the xids in this database are

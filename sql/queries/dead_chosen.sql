@@ -2,7 +2,7 @@
 -- A retry ($8) leaves those out that outbox_once proves done, and those that were cancelled; `remaining` counts the others beyond $7.
 with found as (
   select d.id, d.task_id, d.queue, d.last_failed_at,
-         exists (select from /*schema.*/outbox_receipt r where r.task_id = d.task_id and r.once_at is not null) as done,
+         exists (select from /*schema.*/outbox_receipt r where r.task_id = d.task_id and r.once_row = d.id) as done,
          exists (select from /*schema.*/outbox_held h where h.id = d.id and h.cancelled_at is not null) as cancelled
     from /*schema.*/outbox_dead d
    where ($1::uuid[] is null or d.task_id = any($1)) and ($2::text is null or d.queue = $2) and ($3::text is null or d.task = $3)

@@ -1,7 +1,7 @@
 //! Receipts: what workers write into a stream when a task is done or has failed, for the relay to drain.
 //!
 //! A worker (or a small hook in it) runs `XADD <receipts> * task_id <id>`, and after a failure adds `error_class` and
-//! `error`. The relay reads from the beginning, stores what it read in Postgres, and deletes the entries only then: a
+//! `error`. `outbox_id`, if the message has one, tells rows apart that share a task id. The relay reads from the beginning, stores what it read in Postgres, and deletes the entries only then: a
 //! relay that dies in between reads them again. There is no consumer group: whoever reads holds the queues.
 
 use redis::Value;
@@ -35,6 +35,8 @@ pub struct Receipt {
 pub struct Said {
     /// The task.
     pub task_id: Uuid,
+    /// The row, if the message named one beside the task id.
+    pub outbox_id: Option<i64>,
     /// Why the worker gave it up; `None`: it is done.
     pub failure: Option<Failure>,
 }
@@ -94,10 +96,11 @@ fn receipt(entry: Value) -> Option<Receipt> {
     // Newer servers show an entry that was deleted by name as nil.
     let Value::Array(fields) = fields else { return Some(Receipt { entry, said: None }) };
     let mut values = fields.into_iter().map(|value| bytes(value).ok().flatten().unwrap_or_default());
-    let (mut task_id, mut class, mut message) = (None, None, None);
+    let (mut task_id, mut outbox_id, mut class, mut message) = (None, None, None, None);
     while let (Some(name), Some(value)) = (values.next(), values.next()) {
         match name.as_slice() {
             b"task_id" => task_id = std::str::from_utf8(&value).ok().and_then(|id| Uuid::try_parse(id.trim()).ok()),
+            b"outbox_id" => outbox_id = std::str::from_utf8(&value).ok().and_then(|id| id.trim().parse().ok()),
             b"error_class" => class = Some(text(&value, CLASS_BYTES)),
             b"error" => message = Some(text(&value, TEXT_BYTES)),
             _ => {}
@@ -106,7 +109,7 @@ fn receipt(entry: Value) -> Option<Receipt> {
     let failed = class.is_some() || message.is_some();
     let class = class.filter(|class| !class.is_empty()).unwrap_or_else(|| "error".to_owned());
     let failure = failed.then(|| Failure { class, message: message.unwrap_or_default() });
-    Some(Receipt { entry, said: task_id.map(|task_id| Said { task_id, failure }) })
+    Some(Receipt { entry, said: task_id.map(|task_id| Said { task_id, outbox_id, failure }) })
 }
 
 /// As Postgres takes it, cut between two characters.
@@ -152,7 +155,9 @@ mod tests {
     fn a_receipt_without_an_error_says_that_the_task_is_done() {
         let id = "0190b0a4-7e4f-7c1e-8d3f-1234567890ab";
         let said = receipt(entry(&[(b"task_id", id.as_bytes()), (b"worker", b"w1")])).unwrap().said;
-        assert_eq!(said, Some(Said { task_id: id.parse().unwrap(), failure: None }));
+        assert_eq!(said, Some(Said { task_id: id.parse().unwrap(), outbox_id: None, failure: None }));
+        let said = receipt(entry(&[(b"task_id", id.as_bytes()), (b"outbox_id", b"7")])).unwrap().said;
+        assert_eq!(said.unwrap().outbox_id, Some(7));
         for malformed in [&b""[..], b"7", b"\xff"] {
             assert_eq!(receipt(entry(&[(b"task_id", malformed)])).unwrap().said, None);
         }

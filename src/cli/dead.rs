@@ -1,5 +1,7 @@
 //! `outboxd dead`: tasks that cannot be published, or whose worker gave up; what they died of, and what becomes of them.
 
+mod detail;
+
 use std::collections::BTreeSet;
 
 use clap::{ArgGroup, Args, Subcommand};
@@ -14,7 +16,7 @@ use super::replay::moment;
 use super::table::{columns, or_dash};
 use super::{connect, names, print, say};
 use crate::fault::Fault;
-use crate::pg::{DeadChoice, DeadDetail, DeadFilter, DeadGroup, DeadRow, Outbox};
+use crate::pg::{DeadChoice, DeadFilter, DeadGroup, DeadRow, Outbox};
 
 /// So many rows are retried or discarded by one call: a queue is locked for about a second meanwhile.
 const MOST: i64 = 10_000;
@@ -237,47 +239,17 @@ async fn show(outbox: &Outbox, task_id: Uuid, json: bool) -> Result<Exit, Fault>
     }
     if json {
         #[derive(Serialize)]
-        struct Shown {
-            dead: Vec<DeadDetail>,
+        struct Listed {
+            dead: Vec<detail::Told>,
         }
         // Not by way of a Value, which would round the numbers of the payload.
-        let text = serde_json::to_string(&Shown { dead })
+        let text = serde_json::to_string(&Listed { dead: dead.into_iter().map(detail::Told::new).collect() })
             .map_err(|error| Fault::halt("internal", format!("cannot write JSON: {error}")))?;
         print(&text);
     } else {
-        print(&dead.iter().map(detail).collect::<Vec<_>>().join("\n"));
+        print(&dead.iter().map(detail::text).collect::<Vec<_>>().join("\n"));
     }
     Ok(Exit::Ok)
-}
-
-fn detail(dead: &DeadDetail) -> String {
-    let row = &dead.row;
-    let done = if dead.done { "yes: outbox_once says that it happened; discard the task" } else { "not known" };
-    let body = dead.body.clone().or_else(|| dead.body_base64.as_ref().map(|text| format!("{text} (base64)")));
-    let lines = [
-        ("task id", row.task_id.to_string()),
-        ("queue", row.queue.clone()),
-        ("task", or_dash(Some(&row.task))),
-        ("class", row.error_class.clone()),
-        ("attempts", row.attempts.to_string()),
-        ("first failed", row.first_failed_at.to_string()),
-        ("last failed", row.last_failed_at.to_string()),
-        ("effect", done.to_owned()),
-        ("row", dead.id.to_string()),
-        ("batch", or_dash(row.batch)),
-        ("created", dead.created_at.to_string()),
-        ("deliver at", or_dash(dead.deliver_at)),
-        ("expires at", or_dash(dead.expires_at)),
-        ("priority", or_dash(dead.priority)),
-        ("args", dead.args.to_string()),
-        ("kwargs", dead.kwargs.to_string()),
-        ("headers", dead.headers.to_string()),
-        ("body", or_dash(body)),
-        ("error", row.error.clone()),
-    ];
-    let plain = |text: &str| text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
-    let rows: Vec<[String; 2]> = lines.into_iter().map(|(name, value)| [name.to_owned(), plain(&value)]).collect();
-    columns(&rows)
 }
 
 /// The beginning of an error, for a table.

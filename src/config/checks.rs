@@ -10,7 +10,7 @@ use super::secret::{Secret, check_url};
 use super::sources::Sources;
 use super::units::{Period, Size};
 use super::{Config, render, suggest};
-use crate::wire::FormatName;
+use crate::wire::{Format, FormatName, MAX_MESSAGE};
 
 const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
 const REDIS: [&str; 8] = ["redis", "rediss", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix", "redis+socket"];
@@ -185,12 +185,26 @@ impl Checker<'_> {
         if let Some(group) = &config.defaults.group {
             self.text(&["defaults", "group"], group, 200);
         }
-        self.text(&["defaults", "unacked_key"], &config.defaults.unacked_key, 200);
+        let defaults = &config.defaults;
+        self.sep(&["defaults", "sep"], &defaults.sep);
+        for (key, value) in [
+            ("unacked_key", &defaults.unacked_key),
+            ("unacked_index_key", &defaults.unacked_index_key),
+            ("unacked_mutex_key", &defaults.unacked_mutex_key),
+        ] {
+            self.text(&["defaults", key], value, 200);
+        }
         self.at_least(&["defaults", "confirm_grace"], config.defaults.confirm_grace, Period::from_millis(100));
         self.at_least(&["defaults", "receipt_timeout"], config.defaults.receipt_timeout, Period::from_millis(100));
         for (queue, own) in &config.queues {
             self.text(&["queues", queue], queue, 200);
-            for (key, value) in [("key", &own.key), ("group", &own.group), ("unacked_key", &own.unacked_key)] {
+            for (key, value) in [
+                ("key", &own.key),
+                ("group", &own.group),
+                ("unacked_key", &own.unacked_key),
+                ("unacked_index_key", &own.unacked_index_key),
+                ("unacked_mutex_key", &own.unacked_mutex_key),
+            ] {
                 if let Some(value) = value {
                     self.text(&["queues", queue, key], value, 200);
                 }
@@ -207,6 +221,34 @@ impl Checker<'_> {
             if let Some(size) = own.max_message {
                 self.message_size(&["queues", queue, "max_message"], size);
             }
+            if let Some(sep) = &own.sep {
+                self.sep(&["queues", queue, "sep"], sep);
+            }
+        }
+        self.keys();
+    }
+
+    /// A queue whose key is something else already would stop whoever uses that.
+    fn keys(&mut self) {
+        let config = self.config;
+        for queue in config.queues.keys() {
+            let path = ["queues", queue, "key"];
+            match Format::new(&config.queue(queue).spec(), queue) {
+                Err(why) if why.contains("lone }") || why.contains("(sep)") => self.fail(&[&path], why),
+                // Reported already, by the key that is wrong.
+                Err(_) => {}
+                Ok(_) => {
+                    if let Some(why) = config.reserved(queue) {
+                        self.fail(&[&path], format!("queue {queue:?}: {why}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn sep(&mut self, key: &[&str], sep: &str) {
+        if sep.is_empty() || sep.len() > 20 || sep.contains(|c: char| c.is_ascii_digit()) {
+            self.fail(&[key], "it must have 1 to 20 bytes and no digit, as the workers' transport option `sep`");
         }
     }
 
@@ -229,9 +271,8 @@ impl Checker<'_> {
     }
 
     fn message_size(&mut self, key: &[&str], size: Size) {
-        // Redis takes no string above 512 MiB.
-        if !(Size::from_bytes(1 << 10)..=Size::from_bytes(512 << 20)).contains(&size) {
-            self.fail(&[key], format!("{size} is out of range: use 1KiB to 512MiB"));
+        if !(Size::from_bytes(1 << 10)..=Size::from_bytes(MAX_MESSAGE as u64)).contains(&size) {
+            self.fail(&[key], format!("{size} is out of range: use 1KiB to 16MiB"));
         }
     }
 
@@ -329,7 +370,10 @@ fn idle_options(own: &QueueOverride, format: FormatName) -> Vec<&'static str> {
         ("body_encoding", own.body_encoding.is_some() && !celery),
         ("push", own.push.is_some() && !list),
         ("processing", own.processing.is_some() && format != FormatName::List),
+        ("sep", own.sep.is_some() && !celery),
         ("unacked_key", own.unacked_key.is_some() && !celery),
+        ("unacked_index_key", own.unacked_index_key.is_some() && !celery),
+        ("unacked_mutex_key", own.unacked_mutex_key.is_some() && !celery),
         ("confirm_grace", own.confirm_grace.is_some() && !celery),
     ]
     .into_iter()

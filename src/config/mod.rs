@@ -19,6 +19,7 @@ mod origin;
 mod problem;
 mod queues;
 pub mod render;
+mod reserved;
 mod schema;
 mod secret;
 mod secret_file;

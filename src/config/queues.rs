@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::{Period, Size};
-use crate::wire::{BodyEncoding, FormatName, FormatSpec, Side, UNACKED};
+use crate::wire::{BodyEncoding, FormatName, FormatSpec, MAX_MESSAGE, SEP, Side, UNACKED};
 
 /// What proves that a task was consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,12 +45,20 @@ pub struct QueueDefaults {
     pub group: Option<String>,
     /// Format `celery`: the priority steps that the workers poll, ascending from 0, each 0 to 9.
     pub priority_steps: Vec<u8>,
+    /// Format `celery`: what stands between a queue and its priority step in a key (the transport option `sep`).
+    pub sep: String,
     /// Format `celery`: `base64` as Celery sends it, or `plain`.
     pub body_encoding: BodyEncoding,
     /// Formats `list` and `raw`: the end that messages enter, `left` (consumers BRPOP) or `right` (consumers BLPOP).
     pub push: Side,
     /// Format `celery`: the hash of messages that workers hold, without `key_prefix` (the transport option `unacked_key`).
     pub unacked_key: String,
+    /// Format `celery`: the sorted set beside it, without `key_prefix` (the transport option of that name). No queue may be
+    /// called that.
+    pub unacked_index_key: String,
+    /// Format `celery`: the lock beside it, without `key_prefix` (the transport option of that name). No queue may be called
+    /// that.
+    pub unacked_mutex_key: String,
     /// What proves that a task was consumed: `observe`, `receipt` or `none`.
     pub confirm: Confirm,
     /// Format `celery`, `confirm = "observe"`: how long a message must be absent before it counts as consumed, because it
@@ -64,7 +72,8 @@ pub struct QueueDefaults {
     pub receipt_timeout: Period,
     /// How many messages of one queue may stand in Redis; the backlog waits in Postgres. 0: no limit.
     pub window: u64,
-    /// The largest encoded message; a larger one goes to the dead rows.
+    /// The largest row that is published: args, kwargs and headers, or body and headers, as text, before they are encoded; a
+    /// larger one goes to the dead rows. What producers may insert is the database's setting `outbox.max_message`.
     pub max_message: Size,
 }
 
@@ -76,15 +85,18 @@ impl Default for QueueDefaults {
             key_prefix: String::new(),
             group: None,
             priority_steps: vec![0, 3, 6, 9],
+            sep: SEP.to_owned(),
             body_encoding: BodyEncoding::Base64,
             push: Side::Left,
             unacked_key: UNACKED.to_owned(),
+            unacked_index_key: "unacked_index".to_owned(),
+            unacked_mutex_key: "unacked_mutex".to_owned(),
             confirm: Confirm::Observe,
             confirm_grace: Period::from_secs(60),
             confirm_limit: 20_000,
             receipt_timeout: Period::from_secs(10 * 60),
             window: 10_000,
-            max_message: Size::from_bytes(1 << 20),
+            max_message: Size::from_bytes(MAX_MESSAGE as u64),
         }
     }
 }
@@ -117,6 +129,10 @@ pub struct QueueOverride {
     #[schemars(extend("examples" = [[0, 3, 6, 9]]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_steps: Option<Vec<u8>>,
+    /// Format `celery`: what stands between a queue and its priority step in a key (the transport option `sep`).
+    #[schemars(extend("examples" = [":"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sep: Option<String>,
     /// Format `celery`: `base64` as Celery sends it, or `plain`.
     #[schemars(extend("examples" = ["base64"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +150,14 @@ pub struct QueueOverride {
     #[schemars(extend("examples" = ["unacked"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unacked_key: Option<String>,
+    /// Format `celery`: the sorted set beside it, without `key_prefix` (the transport option of that name).
+    #[schemars(extend("examples" = ["unacked_index"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unacked_index_key: Option<String>,
+    /// Format `celery`: the lock beside it, without `key_prefix` (the transport option of that name).
+    #[schemars(extend("examples" = ["unacked_mutex"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unacked_mutex_key: Option<String>,
     /// What proves that a task was consumed: `observe`, `receipt` or `none`.
     #[schemars(extend("examples" = ["observe"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,7 +178,7 @@ pub struct QueueOverride {
     #[schemars(extend("examples" = [10_000]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
-    /// The largest encoded message; a larger one goes to the dead rows.
+    /// The largest row of this queue: args, kwargs and headers, or body and headers, as text, before they are encoded.
     #[schemars(extend("examples" = ["1MiB"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_message: Option<Size>,
@@ -177,6 +201,8 @@ pub struct QueueSettings {
     pub group: Option<String>,
     /// Ascending from 0, each 0 to 9 (format `celery`).
     pub priority_steps: Vec<u8>,
+    /// Between a queue and its priority step (format `celery`).
+    pub sep: String,
     /// How a body is carried (format `celery`).
     pub body_encoding: BodyEncoding,
     /// The end of the list (formats `list`, `raw`).
@@ -185,6 +211,10 @@ pub struct QueueSettings {
     pub processing: Vec<String>,
     /// The hash of what workers hold, without prefix (format `celery`).
     pub unacked_key: String,
+    /// What workers keep beside it.
+    pub unacked_index_key: String,
+    /// Their lock.
+    pub unacked_mutex_key: String,
     /// What proves consumption.
     pub confirm: Confirm,
     /// How long absence must last (format `celery`).
@@ -195,7 +225,7 @@ pub struct QueueSettings {
     pub receipt_timeout: Period,
     /// Messages that may stand in Redis; 0 means no limit.
     pub window: u64,
-    /// The largest encoded message.
+    /// The largest row, before it is encoded.
     pub max_message: Size,
 }
 
@@ -211,6 +241,7 @@ impl QueueSettings {
             processing: self.processing.clone(),
             unacked_key: self.unacked_key.clone(),
             priority_steps: self.priority_steps.clone(),
+            sep: self.sep.clone(),
             body_encoding: self.body_encoding,
             max_message_bytes: usize::try_from(self.max_message.bytes()).unwrap_or(usize::MAX),
         }
@@ -226,10 +257,13 @@ impl QueueSettings {
             key_prefix: own.key_prefix.unwrap_or(defaults.key_prefix),
             group: own.group.or(defaults.group),
             priority_steps: own.priority_steps.unwrap_or(defaults.priority_steps),
+            sep: own.sep.unwrap_or(defaults.sep),
             body_encoding: own.body_encoding.unwrap_or(defaults.body_encoding),
             push: own.push.unwrap_or(defaults.push),
             processing: own.processing.unwrap_or_default(),
             unacked_key: own.unacked_key.unwrap_or(defaults.unacked_key),
+            unacked_index_key: own.unacked_index_key.unwrap_or(defaults.unacked_index_key),
+            unacked_mutex_key: own.unacked_mutex_key.unwrap_or(defaults.unacked_mutex_key),
             confirm: own.confirm.unwrap_or(defaults.confirm),
             confirm_grace: own.confirm_grace.unwrap_or(defaults.confirm_grace),
             confirm_limit: own.confirm_limit.unwrap_or(defaults.confirm_limit),

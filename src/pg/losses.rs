@@ -246,16 +246,28 @@ impl Outbox {
     }
 
     /// Takes down receipts; how many were new.
-    pub async fn acknowledge(&self, task_ids: &[Uuid]) -> Result<i32, Fault> {
-        let rows = self.database.transaction("ack", &self.sql.ack, &[(&task_ids, Type::UUID_ARRAY)]).await?;
+    pub async fn acknowledge(&self, tasks: &[(Uuid, Option<i64>)]) -> Result<i32, Fault> {
+        let (task_ids, rows): (Vec<_>, Vec<_>) = tasks.iter().copied().unzip();
+        let params: [Param<'_>; 2] = [(&task_ids, Type::UUID_ARRAY), (&rows, Type::INT8_ARRAY)];
+        let rows = self.database.transaction("ack", &self.sql.ack, &params).await?;
         get(one(&rows, "ack")?, 0)
     }
 
     /// Takes down that workers gave tasks up, each with an error's class and text; of how many that was new, and the task
     /// known.
-    pub async fn give_up(&self, task_ids: &[Uuid], classes: &[&str], errors: &[&str]) -> Result<i64, Fault> {
-        let params: [Param<'_>; 3] =
-            [(&task_ids, Type::UUID_ARRAY), (&classes, Type::TEXT_ARRAY), (&errors, Type::TEXT_ARRAY)];
+    pub async fn give_up(
+        &self,
+        tasks: &[(Uuid, Option<i64>)],
+        classes: &[&str],
+        errors: &[&str],
+    ) -> Result<i64, Fault> {
+        let (task_ids, rows): (Vec<_>, Vec<_>) = tasks.iter().copied().unzip();
+        let params: [Param<'_>; 4] = [
+            (&task_ids, Type::UUID_ARRAY),
+            (&classes, Type::TEXT_ARRAY),
+            (&errors, Type::TEXT_ARRAY),
+            (&rows, Type::INT8_ARRAY),
+        ];
         let rows = self.database.transaction("fail", &self.sql.fail, &params).await?;
         get(one(&rows, "fail")?, 0)
     }

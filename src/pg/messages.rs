@@ -55,14 +55,14 @@ impl BatchRows {
     pub fn tasks(&self) -> impl Iterator<Item = Result<Task<'_>, (i64, Fault)>> {
         self.rows.iter().skip(1).map(|row| {
             let id = get(row, 4).map_err(|fault| (0, fault))?;
-            task(id, row).map_err(|reason| (id, Fault::reject("malformed", reason)))
+            task(id, self.header.at, row).map_err(|reason| (id, Fault::reject("malformed", reason)))
         })
     }
 }
 
 /// One message; the error is a sentence.
-fn task(id: i64, row: &Row) -> Result<Task<'_>, String> {
-    if let Some(unreadable) = value::<Option<&str>>(row, 14)? {
+fn task(id: i64, at: Timestamp, row: &Row) -> Result<Task<'_>, String> {
+    if let Some(unreadable) = value::<Option<&str>>(row, 15)? {
         return Err(unreadable.to_owned());
     }
     Ok(Task {
@@ -76,6 +76,7 @@ fn task(id: i64, row: &Row) -> Result<Task<'_>, String> {
         priority: value(row, 11)?,
         expires_at: value(row, 12)?,
         created_at: value(row, 13)?,
+        retried_at: value::<bool>(row, 14)?.then_some(at),
     })
 }
 

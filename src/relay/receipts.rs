@@ -136,7 +136,7 @@ impl Stream<'_> {
             match receipt.said {
                 Some(said) if said.failure.is_some() => failed.push((receipt.entry, said)),
                 Some(said) => {
-                    done.push(said.task_id);
+                    done.push((said.task_id, said.outbox_id));
                     entries.push(receipt.entry);
                 }
                 None => {
@@ -162,7 +162,7 @@ impl Stream<'_> {
         let (mut tasks, mut classes, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (_, said) in failed {
             if let Some(failure) = &said.failure {
-                tasks.push(said.task_id);
+                tasks.push((said.task_id, said.outbox_id));
                 classes.push(failure.class.as_str());
                 errors.push(failure.message.as_str());
             }

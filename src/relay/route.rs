@@ -33,6 +33,9 @@ impl Route {
         let target = shared.targets.get(&settings.redis, &config, &shared.metrics)?;
         let format = Format::new(&settings.spec(), queue)
             .map_err(|message| Fault::halt("config", format!("queue {queue:?}: {message}")))?;
+        if let Some(why) = config.reserved(queue) {
+            return Err(Fault::halt("reserved_name", format!("queue {queue:?} is not published: {why}")));
+        }
         let key = &format.keys()[0].name;
         let marker = broker::marker_key(key)?;
         let destination = format!("{}/{}", target.describe(), String::from_utf8_lossy(key));

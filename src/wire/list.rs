@@ -166,7 +166,7 @@ mod tests {
             let at = jiff::Timestamp::from_second(seconds).unwrap();
             let task = Task {
                 id: 1, task_id: Uuid::from_u128(7), name: &name, args: &args, kwargs: &kwargs, headers: "{}", body: None,
-                priority, expires_at: priority.map(|_| at), created_at: at,
+                priority, expires_at: priority.map(|_| at), retried_at: None, created_at: at,
             };
             let push = List::new(&FormatSpec::default(), &queue).unwrap().encode(&task).unwrap();
             let Entry::Left(bytes) = push.entry else { panic!("not an LPUSH") };

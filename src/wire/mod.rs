@@ -16,7 +16,7 @@ mod stream;
 
 pub use identity::{Seen, Whose, embedded};
 pub use key::slot_tag;
-pub use spec::{BodyEncoding, FormatName, FormatSpec, Side, UNACKED};
+pub use spec::{BodyEncoding, FormatName, FormatSpec, MAX_MESSAGE, SEP, Side, UNACKED};
 
 use crate::batch::{Key, Push};
 use crate::fault::Fault;

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 /// kombu's name for the hash of messages that workers hold.
 pub const UNACKED: &str = "unacked";
 
+/// kombu's own separator between a queue and its priority step in a key.
+pub const SEP: &str = "\u{6}\u{16}";
+
+/// The largest row that any setting allows, in bytes.
+///
+/// A look reads at most 64 MiB of a queue, and base64 makes four bytes of three: so that a few such messages may stand in
+/// Redis and still be confirmed, and a push of one holds the server up for milliseconds only.
+pub const MAX_MESSAGE: usize = 16 << 20;
+
 /// Which wire format a queue speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +90,8 @@ pub struct FormatSpec {
     pub unacked_key: String,
     /// Celery: the transport option `priority_steps`, ascending from 0.
     pub priority_steps: Vec<u8>,
+    /// Celery: the transport option `sep`, between a queue and its priority step in a key.
+    pub sep: String,
     /// Celery: how the body is written.
     pub body_encoding: BodyEncoding,
     /// The limit on a row's args, kwargs and headers, or body and headers, in bytes of text as the producer wrote them.
@@ -99,9 +110,9 @@ impl Default for FormatSpec {
             unacked_key: UNACKED.to_owned(),
             // kombu's own default.
             priority_steps: vec![0, 3, 6, 9],
+            sep: SEP.to_owned(),
             body_encoding: BodyEncoding::default(),
-            // The limit that the table checks.
-            max_message_bytes: 1 << 20,
+            max_message_bytes: MAX_MESSAGE,
         }
     }
 }

@@ -45,6 +45,7 @@ impl Lane {
             body,
             priority: Some(i16::try_from(row % 10).unwrap()),
             expires_at: None,
+            retried_at: None,
             created_at: "2026-11-22T12:59:01.359858Z".parse().unwrap(),
         };
         self.format.encode(&task).unwrap()

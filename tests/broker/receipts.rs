@@ -34,7 +34,10 @@ async fn receipts_are_read_in_order_until_they_are_dropped() {
     let rest = read(&link, KEY, None, 1000).await.unwrap();
     assert_eq!(rest.len(), 202);
     let failure = Failure { class: "ValueError".to_owned(), message: "no \u{fffd} value".to_owned() };
-    assert_eq!(rest[200].said, Some(Said { task_id: ids[0].parse().unwrap(), failure: Some(failure) }));
+    assert_eq!(
+        rest[200].said,
+        Some(Said { task_id: ids[0].parse().unwrap(), outbox_id: None, failure: Some(failure) })
+    );
     assert_eq!(rest[201].said, None, "of no use, but it can be dropped");
     let entries: Vec<_> = rest.iter().map(|receipt| &receipt.entry).collect();
     done(&link, KEY, &entries).await.unwrap();

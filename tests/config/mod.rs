@@ -67,7 +67,7 @@ fn two_variables_are_enough_and_every_queue_is_celery() {
     let queue = config.queue("emails");
     assert_eq!((queue.format, queue.redis.as_str(), queue.key), (FormatName::Celery, "default", None));
     assert_eq!(queue.priority_steps, [0, 3, 6, 9]);
-    assert_eq!((queue.window, queue.max_message.bytes()), (10_000, 1 << 20));
+    assert_eq!((queue.window, queue.max_message.bytes()), (10_000, 16 << 20));
     assert_eq!(config.relay.poll_interval.get(), Duration::from_secs(1));
     assert_eq!(config.database.listen().expose(), "postgres://app@db/app");
     assert!(config.warnings().is_empty(), "{:?}", config.warnings());
@@ -242,6 +242,13 @@ fn values_that_do_not_fit_together_are_refused() {
         ("redis.default.url=broker:6379", "--set: redis.default.url: is not a URL: it must begin with redis://"),
         ("defaults.redis=blue", "--set: defaults.redis: no Redis target is named \"blue\"; known: default"),
         ("defaults.max_message=1B", "--set: defaults.max_message: 1B is out of range"),
+        ("defaults.sep=", "--set: defaults.sep: it must have 1 to 20 bytes and no digit"),
+        ("queues.unacked.window=1", "--set: queues.unacked.key: queue \"unacked\": its key \"unacked\" is where"),
+        ("queues.a.key=_kombu.binding.a", "--set: queues.a.key: queue \"a\": its key"),
+        ("queues.a.key=unacked_index", "--set: queues.a.key: queue \"a\": its key"),
+        ("queues.a.key=outbox:m:{default}", "--set: queues.a.key: queue \"a\": its key"),
+        ("queues.a.key=outbox:receipts", "--set: queues.a.key: queue \"a\": its key"),
+        ("queues.a.key=a}b", "--set: queues.a.key: queue \"a\": the key \"a}b\" has a lone }"),
         ("defaults.key=x", "--set: defaults.key: a key belongs to one queue: set it under [queues.NAME]"),
         ("database.statement_timeout=0s", "--set: database.statement_timeout: 0s is too short"),
         ("queues=x", "--set: queues: this is a table of names: write [queues.NAME]"),

@@ -80,16 +80,16 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "'q', 't', jsonb_build_array(repeat('x', 1048576)), '{}', '{}', null, null, null",
-        "a message must be at most 1 MiB (1048576 bytes); got 1048584 bytes",
+        "a message must be at most 1048576 bytes (outbox.max_message); got 1048584 bytes",
     ),
     (
         "'q', 't', '[]', jsonb_build_object('k', repeat('x', 600000)), jsonb_build_object('k', repeat('x', 600000)), null, null, null",
-        "a message must be at most 1 MiB (1048576 bytes); got 1200",
+        "a message must be at most 1048576 bytes (outbox.max_message); got 1200",
     ),
     // Twenty bytes each as jsonb, 128 KiB each as JSON.
     (
         "'q', 't', '[1e131071, 1e131071, 1e131071, 1e131071, 1e131071, 1e131071, 1e131071, 1e131071]', '{}', '{}', null, null, null",
-        "a message must be at most 1 MiB",
+        "a message must be at most 1048576 bytes (outbox.max_message)",
     ),
 ];
 
@@ -133,7 +133,10 @@ async fn what_only_a_function_can_get_wrong_is_refused_with_a_sentence_too() {
     for (sql, sentence) in [
         ("select outbox_enqueue('q', 't', priority => 100000)", "priority must be 0 (first) to 9 (last)"),
         ("select outbox_enqueue_raw('q', null)", "body must be the finished message as bytea; got NULL"),
-        ("select outbox_enqueue_raw('q', convert_to(repeat('x', 1048577), 'UTF8'))", "a message must be at most 1 MiB"),
+        (
+            "select outbox_enqueue_raw('q', convert_to(repeat('x', 1048577), 'UTF8'))",
+            "a message must be at most 1048576 bytes (outbox.max_message)",
+        ),
         ("select outbox_enqueue_raw('', 'x')", "queue must be 1 to 200 bytes"),
         ("select outbox_enqueue_many('q', 't', null)", "args must be an array of JSON arrays"),
         (

@@ -37,6 +37,7 @@ impl Row {
             body: self.body.as_deref().map(str::as_bytes),
             priority: self.priority,
             expires_at: self.expires_at.as_ref().map(|at| at.parse().unwrap()),
+            retried_at: None,
             created_at: "2026-11-22T12:59:01.359858Z".parse().unwrap(),
         }
     }

@@ -22,7 +22,7 @@ pub(super) async fn examine(config: &Config, known: &[String], report: &mut Repo
             Ok(target) => match target.connect().await {
                 Ok(link) => {
                     protection(report, &check, target.protection());
-                    inspect(&link, &needed(&queues, &settings.receipts, &check, report)).await
+                    inspect(&link, &needed(config, &queues, &settings.receipts, &check, report)).await
                 }
                 Err(fault) => Err(fault),
             },
@@ -116,7 +116,13 @@ fn refusal(words: &[String]) -> String {
 }
 
 /// The commands that a relay runs for these queues, each once, with its key.
-fn needed(queues: &[&QueueSettings], receipts: &str, check: &str, report: &mut Report) -> Vec<Vec<Vec<u8>>> {
+fn needed(
+    config: &Config,
+    queues: &[&QueueSettings],
+    receipts: &str,
+    check: &str,
+    report: &mut Report,
+) -> Vec<Vec<Vec<u8>>> {
     // What looks are made of; EVAL and INFO have run already.
     let sign = b"outbox:r:{database}/relay".to_vec();
     let mut commands = BTreeSet::from([
@@ -136,6 +142,11 @@ fn needed(queues: &[&QueueSettings], receipts: &str, check: &str, report: &mut R
                 continue;
             }
         };
+        if let Some(why) = config.reserved(&queue.queue) {
+            let next = "its rows wait in PostgreSQL until the relay is configured so";
+            report.finding(check, &format!("queue {:?} is not published: {why}", queue.queue), next);
+            continue;
+        }
         if let Ok(marker) = marker_key(&format.keys()[0].name) {
             add(&[b"HGET", &marker, b"f"]);
             add(&[b"HMGET", &marker, b"f"]);

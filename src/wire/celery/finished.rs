@@ -1,5 +1,5 @@
-//! Finished Celery messages (`outbox_enqueue_raw`): pushed as they are, with the row's id among their headers, so checked
-//! first.
+//! Finished Celery messages (`outbox_enqueue_raw`): pushed as they are but for the row's id among their headers and a delivery
+//! tag of its own, so checked first.
 //!
 //! Each rule stands for something that a worker did when the field was missing or wrong: exit and meet the same message
 //! again, reconnect for ever, or lose the message without a word. Rules that are stricter than a worker protect the
@@ -7,13 +7,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use jiff::{Timestamp, civil};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, civil};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{check_shape, headers};
+use super::opaque::{self, Content};
+use super::{check_shape, headers, typed};
 use crate::wire::identity::{self, OUTBOX_ID, Seen, Whose};
+use crate::wire::json;
 
 /// What the relay needs to know of a finished message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,56 +32,105 @@ pub fn check(message: &[u8], queue: &str) -> Result<Finished, String> {
     let text = std::str::from_utf8(message).map_err(|e| format!("body is not UTF-8: {e}"))?;
     check_shape("the message's fields", text)?;
     let value: Value = serde_json::from_str(text).map_err(|e| format!("body is not a JSON message: {e}"))?;
-    headers::check_untyped("the message's fields", &value)?;
+    typed::check("the message's fields", &value)?;
     let message = value.as_object().ok_or("body must be a JSON object with body, headers and properties")?;
-    check_content(message)?;
-    let id = check_headers(object(message, "headers", "headers")?)?;
+    let headers = object(message, "headers", "headers")?;
+    let content = opaque::content(message, headers)?;
+    let id = check_headers(headers)?;
     let properties = object(message, "properties", "properties")?;
     let priority = check_properties(properties, queue)?;
-    check_body(text_of(message, "body", "body")?, properties)?;
+    let body = text_of(message, "body", "body")?;
+    match content {
+        Content::Json => check_body(body, properties)?,
+        Content::Opaque { text } => opaque::check(body, properties, text)?,
+    }
     Ok(Finished { id: id.to_owned(), priority })
 }
 
-/// The message with the row's id as the first of its headers, or in the place of another row's if it was copied from
-/// Redis; nothing else changes. `message` has passed [`check`].
-pub(super) fn mark(message: &[u8], row: i64) -> Result<Vec<u8>, String> {
+/// What of a message is the row's affair.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marks<'a> {
+    /// The row's id: the first of the headers, or in the place of another row's if the message was copied from Redis.
+    pub(super) row: i64,
+    /// The key under which workers hold the message.
+    pub(super) delivery_tag: &'a str,
+    /// When an operator's retry goes out: an expiry that has passed by then no longer counts.
+    pub(super) retried_at: Option<Timestamp>,
+}
+
+/// The message with the row's marks; nothing else changes. `message` has passed [`check`].
+pub(super) fn mark(message: &[u8], marks: Marks<'_>) -> Result<Vec<u8>, String> {
     // JSON lets a name stand twice, and readers differ in which one counts: then nothing tells the row for certain.
-    let twice = || "headers, or one of them, stand twice in the message: leave one".to_owned();
+    let twice = || "headers, properties, or a name in one of them, stand twice in the message: leave one".to_owned();
     let outer: Outer<'_> = serde_json::from_slice(message).map_err(|_| twice())?;
-    let headers = outer.headers.get();
-    let copied: Copied<'_> = serde_json::from_str(headers).map_err(|_| twice())?;
-    let offset = |part: &str| part.as_ptr() as usize - message.as_ptr() as usize;
-    let (start, end, text) = match copied.outbox_id.map(RawValue::get) {
-        Some(id) => (offset(id), offset(id) + id.len(), row.to_string()),
-        None => (offset(headers) + 1, offset(headers) + 1, format!("\"{OUTBOX_ID}\":{row},")),
+    let headers: OwnHeaders<'_> = serde_json::from_str(outer.headers.get()).map_err(|_| twice())?;
+    let properties: OwnProperties<'_> = serde_json::from_str(outer.properties.get()).map_err(|_| twice())?;
+    let range = |part: &RawValue| {
+        let start = part.get().as_ptr() as usize - message.as_ptr() as usize;
+        start..start + part.get().len()
     };
-    let marked = [&message[..start], text.as_bytes(), &message[end..]].concat();
+    let mut tag = Vec::new();
+    json::string(&mut tag, marks.delivery_tag);
+    let mut edits = vec![(range(properties.delivery_tag), tag)];
+    edits.push(match headers.outbox_id {
+        Some(id) => (range(id), marks.row.to_string().into_bytes()),
+        None => {
+            let start = range(outer.headers).start + 1;
+            (start..start, format!("\"{OUTBOX_ID}\":{},", marks.row).into_bytes())
+        }
+    });
+    if let (Some(now), Some(expires)) = (marks.retried_at, headers.expires)
+        && serde_json::from_str::<String>(expires.get()).is_ok_and(|at| may_have_passed(&at, now))
+    {
+        let null = |part: &RawValue| (range(part), b"null".to_vec());
+        edits.extend([Some(expires), properties.expiration].into_iter().flatten().map(null));
+    }
+    edits.sort_by_key(|(range, _)| range.start);
+    let mut marked = Vec::with_capacity(message.len() + 128);
+    let mut copied = 0;
+    for (range, text) in edits {
+        marked.extend_from_slice(&message[copied..range.start]);
+        marked.extend_from_slice(&text);
+        copied = range.end;
+    }
+    marked.extend_from_slice(&message[copied..]);
     let whose = identity::of_celery(Seen::Element(&marked));
-    if whose == (Whose::Row { id: row, task_id: None }) { Ok(marked) } else { Err(twice()) }
+    if whose == (Whose::Row { id: marks.row, task_id: None }) { Ok(marked) } else { Err(twice()) }
 }
 
 #[derive(Deserialize)]
 struct Outer<'a> {
     #[serde(borrow)]
     headers: &'a RawValue,
+    #[serde(borrow)]
+    properties: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-struct Copied<'a> {
+struct OwnHeaders<'a> {
     #[serde(borrow, default)]
     outbox_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    expires: Option<&'a RawValue>,
 }
 
-fn check_content(message: &Map<String, Value>) -> Result<(), String> {
-    if message.get("content-type").and_then(Value::as_str) != Some("application/json") {
-        return Err("content-type must be \"application/json\": workers exit without it, and nothing else can be \
-                    checked here"
-            .to_owned());
-    }
-    match message.get("content-encoding") {
-        None | Some(Value::Null | Value::String(_)) => Ok(()),
-        Some(_) => Err("content-encoding must be a string, such as \"utf-8\"".to_owned()),
-    }
+#[derive(Deserialize)]
+struct OwnProperties<'a> {
+    #[serde(borrow)]
+    delivery_tag: &'a RawValue,
+    #[serde(borrow, default)]
+    expiration: Option<&'a RawValue>,
+}
+
+/// Whether a worker may take a time for passed. One without an offset is a local time of the worker's, so it may be
+/// anywhere within 14 hours.
+fn may_have_passed(at: &str, now: Timestamp) -> bool {
+    const EASTMOST: SignedDuration = SignedDuration::from_hours(14);
+    let earliest = at.parse::<Timestamp>().or_else(|_| {
+        let local: civil::DateTime = at.parse()?;
+        local.to_zoned(TimeZone::UTC)?.timestamp().checked_sub(EASTMOST)
+    });
+    earliest.map_or(true, |earliest| earliest <= now)
 }
 
 /// Returns the task's id.
@@ -93,9 +145,6 @@ fn check_headers(fields: &Map<String, Value>) -> Result<&str, String> {
                 return Err(format!("headers.{name} must be an ISO-8601 time or null, or workers drop the task"));
             }
         }
-    }
-    if fields.get("compression").is_some_and(|value| !value.is_null()) {
-        return Err("headers.compression: a compressed body cannot be checked here: send it uncompressed".to_owned());
     }
     for (name, value) in fields {
         headers::check_known(name, &value.to_string())?;
@@ -143,6 +192,7 @@ fn check_body(body: &str, properties: &Map<String, Value>) -> Result<(), String>
         Some(_) => return Err("properties.body_encoding must be \"base64\", \"utf-8\" or null".to_owned()),
     };
     check_shape("the body's arguments", &decoded)?;
+    typed::check_text("the body's arguments", &without_constants(&decoded))?;
     let wanted = "body must hold a JSON array of three: args (an array), kwargs (an object) and embed (an object or \
                   null), or the worker exits";
     let strict = without_constants(&decoded);

@@ -8,10 +8,9 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{REPR_BYTES, check_shape};
+use super::{REPR_BYTES, check_shape, typed};
 use crate::task::Task;
 use crate::wire::identity::OUTBOX_ID;
 use crate::wire::json;
@@ -75,10 +74,7 @@ impl<'a> Headers<'a> {
             return Ok(headers);
         }
         check_shape("headers", text)?;
-        if text.contains("\"__type__\"") {
-            let value: Value = serde_json::from_str(text).map_err(|e| format!("headers cannot be read: {e}"))?;
-            check_untyped("headers", &value)?;
-        }
+        typed::check_text("headers", text)?;
         let fields: BTreeMap<String, &'a RawValue> =
             serde_json::from_str(text).map_err(|e| format!("headers cannot be read: {e}"))?;
         for (name, value) in fields {
@@ -208,6 +204,8 @@ pub(super) fn check_known(name: &str, value: &str) -> Result<(), String> {
         "timelimit" => (is_time_limit(value), "[hard, soft] in seconds, each a number from 0 to 1e9 or null"),
         _ => return Ok(()),
     };
+    // The worker sees a time or the like, and no object.
+    let fits = fits && !serde_json::from_str(value).is_ok_and(|value| typed::is_typed(&value));
     if fits { Ok(()) } else { Err(format!("headers: {name:?} must be {wanted}, or it would stop the worker")) }
 }
 
@@ -218,22 +216,4 @@ fn is<'a, T: Deserialize<'a>>(value: &'a str) -> bool {
 fn is_time_limit(value: &str) -> bool {
     let fits = |limit: &Option<f64>| limit.is_none_or(|seconds| (0.0..=MAX_TIME_LIMIT).contains(&seconds));
     serde_json::from_str::<Option<[Option<f64>; 2]>>(value).is_ok_and(|limits| limits.iter().flatten().all(fits))
-}
-
-/// Outside the body, kombu turns `{"__type__": .., "__value__": ..}` into a Python object while it reads the message,
-/// and a type or value that it does not know ends the worker process.
-pub(super) fn check_untyped(what: &str, value: &Value) -> Result<(), String> {
-    match value {
-        Value::Object(fields) if is_typed(fields) => Err(format!(
-            "{what} hold an object of the form {{\"__type__\": .., \"__value__\": ..}}, which can stop the worker: \
-             pass its value as text"
-        )),
-        Value::Object(fields) => fields.values().try_for_each(|inner| check_untyped(what, inner)),
-        Value::Array(items) => items.iter().try_for_each(|inner| check_untyped(what, inner)),
-        _ => Ok(()),
-    }
-}
-
-fn is_typed(fields: &serde_json::Map<String, Value>) -> bool {
-    fields.len() == 2 && fields.contains_key("__type__") && fields.contains_key("__value__")
 }

@@ -3,11 +3,17 @@
 //! Keys (with `P` = `key_prefix`, kombu's `global_keyprefix`, and `Q` = the queue):
 //!
 //! - `PQ`: list, priority step 0. `LPUSH` to add; workers `BRPOP`.
-//! - `PQ\x06\x16<n>`: list, one for each further priority step `n`. Level `l` goes to the largest step at or below `l`.
+//! - `PQ<sep><n>`: list, one for each further priority step `n`; `sep` is `\x06\x16` unless workers set another one. Level `l`
+//!   goes to the largest step at or below `l`.
 //!
 //! A message names its queue in `properties.delivery_info.routing_key`, *without* the prefix: kombu's client adds that
-//! to every key by itself, also when it restores a message. `delivery_tag` is the task's id, so that `HEXISTS unacked
-//! <task id>` tells whether a worker holds it; `properties.priority` is the level, because a restore chooses by it.
+//! to every key by itself, also when it restores a message. `properties.priority` is the level, because a restore chooses
+//! by it.
+//!
+//! `delivery_tag` is the key of kombu's hash of messages that workers hold, so it must be another one for each row: of two
+//! messages with one tag, the first acknowledgement takes the second one out of the hash, and a worker that dies then takes
+//! that task with it. It is the task's id where that embeds the row's, else `<task id>:<row>`. A row that is sent again has
+//! the tag that it had: whichever copy is acknowledged, the row has run.
 //!
 //! `headers.outbox_id`, the row's id, is there only if the task's id does not tell it (`wire::embedded`). A worker that
 //! retries a task sends its headers again, so that the retry counts as the same row.
@@ -17,8 +23,12 @@
 
 mod finished;
 mod headers;
+mod opaque;
+mod shown;
+mod typed;
 
 pub use finished::{Finished, check};
+pub use shown::Shown;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -28,10 +38,8 @@ use super::{InFlight, InFlightKind, identity, json, key, malformed};
 use crate::batch::{Entry, Key, KeyKind, Push};
 use crate::fault::Fault;
 use crate::task::Task;
+use finished::Marks;
 use headers::Headers;
-
-/// What separates a queue from its priority step in a key.
-const STEP_SEPARATOR: &str = "\u{6}\u{16}";
 
 /// The levels that kombu knows; it clamps others.
 const LEVELS: usize = 10;
@@ -67,10 +75,11 @@ impl Celery {
     pub(super) fn new(spec: &FormatSpec, queue: &str) -> Result<Self, String> {
         let base = key::resolve(spec, queue, KeyKind::List)?;
         let steps = check_steps(queue, &spec.priority_steps)?;
+        check_sep(queue, key::local_name(spec, queue), &spec.sep)?;
         let mut keys = vec![base.clone()];
         for step in steps.iter().skip(1) {
             let mut name = base.name.clone();
-            name.extend_from_slice(format!("{STEP_SEPARATOR}{step}").as_bytes());
+            name.extend_from_slice(format!("{}{step}", spec.sep).as_bytes());
             keys.push(Key { name, kind: KeyKind::List });
         }
         let step_of = std::array::from_fn(|level| steps.iter().rposition(|s| usize::from(*s) <= level).unwrap_or(0));
@@ -96,11 +105,13 @@ impl Celery {
         if let Some(body) = task.body {
             // The message's own priority decides, not the row's: a worker that restores it goes by what it reads.
             let finished = check(body, &self.queue).map_err(malformed)?;
-            let marked = finished::mark(body, task.id).map_err(malformed)?;
+            let marks = Marks { row: task.id, delivery_tag: &delivery_tag(task), retried_at: task.retried_at };
+            let marked = finished::mark(body, marks).map_err(malformed)?;
             return Ok(self.push(finished.priority, marked));
         }
         for (column, text) in [("args", task.args), ("kwargs", task.kwargs)] {
             check_shape(column, text).map_err(malformed)?;
+            typed::check_text(column, text).map_err(malformed)?;
         }
         let headers = Headers::read(task.headers).map_err(malformed)?;
         let level = task.priority.map_or(0, |level| u8::try_from(level.clamp(0, 9)).unwrap_or(0));
@@ -132,7 +143,7 @@ impl Celery {
             BodyEncoding::Base64 => br#","body_encoding":"base64","delivery_tag":""#,
             BodyEncoding::Plain => br#","body_encoding":null,"delivery_tag":""#.as_slice(),
         });
-        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(delivery_tag(task).as_bytes());
         out.extend_from_slice(br#""}}"#);
         out
     }
@@ -157,6 +168,12 @@ impl Celery {
     }
 }
 
+/// The key under which workers hold a row's message: no other row's, although a caller can use a task id twice.
+fn delivery_tag(task: &Task<'_>) -> String {
+    let id = task.task_id.hyphenated();
+    identity::beside(task).map_or_else(|| id.to_string(), |row| format!("{id}:{row}"))
+}
+
 /// kombu looks levels up by bisection and polls exactly the steps it was given.
 fn check_steps<'a>(queue: &str, steps: &'a [u8]) -> Result<&'a [u8], String> {
     let ascending = steps.windows(2).all(|pair| pair[0] < pair[1]);
@@ -167,6 +184,20 @@ fn check_steps<'a>(queue: &str, steps: &'a [u8]) -> Result<&'a [u8], String> {
         "queue {queue:?}: priority_steps {steps:?} must ascend from 0 to at most 9, as the workers' transport option \
          of that name does: pass, for example, [0, 3, 6, 9]"
     ))
+}
+
+/// A worker takes what stands before the last separator in a key for the queue.
+fn check_sep(queue: &str, local: &str, sep: &str) -> Result<(), String> {
+    if sep.is_empty() {
+        return Err(format!("queue {queue:?}: sep is empty: give the workers' transport option of that name"));
+    }
+    if local.contains(sep) {
+        return Err(format!(
+            "queue {queue:?}: {local:?} contains {sep:?}, which separates queues from priorities (sep), so no worker can consume \
+             it: rename the queue, or set the sep that its workers have"
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses what Python's JSON reader or its pickling between a worker's processes cannot take.

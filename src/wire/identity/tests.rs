@@ -22,6 +22,7 @@ fn task(id: i64, task_id: Uuid, body: Option<&[u8]>) -> Task<'_> {
         body,
         priority: None,
         expires_at: None,
+        retried_at: None,
         created_at: "2026-11-22T12:59:01.359858Z".parse().unwrap(),
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! The broker is DB 1 of Redis, results go to DB 2. What a worker ran stands in its ledger, a line per execution.
 
+mod finished;
 mod held;
 mod losses;
 mod queues;
 mod tasks;
+mod twice;
 
 use std::path::Path;
 

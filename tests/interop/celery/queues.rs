@@ -73,3 +73,40 @@ async fn a_backlog_of_slow_tasks_in_one_queue_does_not_keep_another_waiting() {
     assert!(all, "{} of 600 ran; {} ran by then", slow.runs().len(), behind);
     drop(relay);
 }
+
+#[tokio::test]
+async fn a_worker_with_another_separator_runs_tasks_of_every_priority() {
+    let stage = Stage::new().await;
+    let _relay = stage.relay("[defaults]\nsep = \":\"\n").await;
+    let mut wanted = Vec::new();
+    for priority in [0, 3, 6, 9] {
+        wanted.push(stage.enqueue(&format!("'default', 'demo.echo', '[{priority}]', priority => {priority}")).await);
+    }
+    let settings = json!({"broker_transport_options": {"sep": ":", "queue_order_strategy": "priority"}});
+    let mut ran = ids(&stage.worker(&["default"], &settings).ran(4).await);
+    ran.sort();
+    assert_eq!(ran, wanted);
+}
+
+#[tokio::test]
+async fn a_queue_with_the_name_of_another_key_is_not_published_and_harms_nobody() {
+    let stage = Stage::new().await;
+    let mut relay = stage.relay("").await;
+    let names = ["unacked", "unacked_index", "_kombu.binding.default", "outbox:m:{default}", "outbox:receipts", "a}b"];
+    for name in names {
+        stage.enqueue(&format!("'{name}', 'demo.echo'")).await;
+    }
+    for name in names {
+        relay.wait_event("queue.halted", |event| event.text("queue") == name, SOON).await;
+    }
+    let mut worker = stage.worker(&["default"], &plain());
+    let sent = stage.enqueue("'default', 'demo.echo', '[1]'").await;
+    assert_eq!(ids(&worker.ran(1).await), [sent]);
+    assert!(worker.0.is_running());
+    let reasons = "select count(*) from outbox_queue where stopped_reason is not null";
+    let said: i64 = stage.db.query_one(reasons, &[]).await.unwrap().get(0);
+    assert_eq!(said, i64::try_from(names.len()).unwrap());
+    let mut broker = stage.fixture.redis.connect().unwrap();
+    broker.cmd(["SELECT", "1"]).unwrap();
+    assert_eq!(broker.cmd(["TYPE", "unacked"]).unwrap().text().as_deref(), Some("none"));
+}
