@@ -243,7 +243,7 @@ fn values_that_do_not_fit_together_are_refused() {
         ("defaults.redis=blue", "--set: defaults.redis: no Redis target is named \"blue\"; known: default"),
         ("defaults.max_message=1B", "--set: defaults.max_message: 1B is out of range"),
         ("defaults.sep=", "--set: defaults.sep: it must have 1 to 20 bytes and no digit"),
-        ("queues.unacked.window=1", "--set: queues.unacked.key: queue \"unacked\": its key \"unacked\" is where"),
+        ("queues.unacked.window=1", "queues.unacked.key: queue \"unacked\": its key \"unacked\" is where"),
         ("queues.a.key=_kombu.binding.a", "--set: queues.a.key: queue \"a\": its key"),
         ("queues.a.key=unacked_index", "--set: queues.a.key: queue \"a\": its key"),
         ("queues.a.key=outbox:m:{default}", "--set: queues.a.key: queue \"a\": its key"),

@@ -53,10 +53,14 @@ fn bytes(format: &Format, task: &Task<'_>) -> Vec<u8> {
 
 /// A finished Celery message with these headers besides `task` and `id`.
 fn finished(id: &str, more: &Value) -> Vec<u8> {
+    tagged(id, id, more)
+}
+
+fn tagged(id: &str, tag: &str, more: &Value) -> Vec<u8> {
     let mut headers = more.clone();
     headers["task"] = json!("send");
     headers["id"] = json!(id);
-    let properties = json!({"delivery_tag": id, "delivery_info": {"exchange": "", "routing_key": "emails"}});
+    let properties = json!({"delivery_tag": tag, "delivery_info": {"exchange": "", "routing_key": "emails"}});
     let message = json!({
         "body": "[[1], {}, null]", "content-type": "application/json", "headers": headers, "properties": properties,
     });
@@ -174,7 +178,8 @@ fn a_finished_message_that_was_copied_from_redis_becomes_its_new_rows() {
     let format = format(FormatName::Celery);
     let copied = finished("a", &json!({"outbox_id": 9, "z": "z"}));
     let marked = bytes(&format, &task(7, Uuid::from_u128(7), Some(&copied)));
-    assert_eq!(marked, finished("a", &json!({"outbox_id": 7, "z": "z"})));
+    let tag = format!("{}:7", Uuid::from_u128(7));
+    assert_eq!(marked, tagged("a", &tag, &json!({"outbox_id": 7, "z": "z"})));
 }
 
 #[test]

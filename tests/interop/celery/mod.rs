@@ -56,6 +56,8 @@ impl Stage {
         let mut options = CeleryOptions::new(&celery_program(), &folder, &broker, queues[0], &ledger);
         options.queues = queues.iter().map(|&queue| queue.to_owned()).collect();
         pool.clone_into(&mut options.pool);
+        // Celery wants to be asked twice before it unpickles as root.
+        options.env.push(("C_FORCE_ROOT".to_owned(), "1".to_owned()));
         options.env.push(("DEMO_CONFIG".to_owned(), settings.to_string()));
         Worker(CeleryWorker::start(sandbox, &options).unwrap())
     }
