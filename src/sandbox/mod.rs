@@ -29,7 +29,7 @@ pub use port::Port;
 pub use postgres::{Postgres, PostgresOptions, StopMode, postgres_program};
 pub use process::{Process, ProcessSpec};
 pub use proxy::{Direction, Proxy, ProxyStats};
-pub use redis_server::{Persistence, Redis, RedisOptions};
+pub use redis_server::{Persistence, Redis, RedisOptions, redis_major};
 pub use resp::{Client, Value};
 pub use tls::TlsFiles;
 

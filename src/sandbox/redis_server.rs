@@ -60,7 +60,7 @@ pub struct Redis {
 impl Redis {
     /// Starts a server and returns when it answers.
     pub fn start(sandbox: &Sandbox, options: RedisOptions) -> Result<Self> {
-        let server = find_in_path("redis-server").or_else(|| find_in_path("valkey-server")).ok_or_else(|| {
+        let server = find_server().ok_or_else(|| {
             failure(
                 "Redis was not found: neither redis-server nor valkey-server is in PATH; install it (Debian: \
                  apt-get install redis-server).",
@@ -71,7 +71,8 @@ impl Redis {
             control_port: options.tls.is_some().then(Port::free).transpose()?,
             port: Port::free()?,
             log: data.with_extension("log"),
-            debug_switch: has_debug_switch(&server),
+            // Redis 7 forbids `DEBUG` unless a switch allows it that older servers do not know.
+            debug_switch: major(&server) >= 7,
             options,
             data,
             server,
@@ -157,6 +158,29 @@ impl Redis {
         if let Some(process) = lock(&self.process).as_mut() {
             process.signal(signal);
         }
+    }
+
+    /// What an append-only file consists of: a folder, before Redis 7.0 a file.
+    pub fn append_only(&self) -> PathBuf {
+        self.data.join(if major(&self.server) >= 7 { "appendonlydir" } else { "appendonly.aof" })
+    }
+
+    /// Removes what the server would load at its next start, under the name that any version gives it: the append-only
+    /// file is a file before Redis 7.0 and a folder since. Call `kill` or `stop` first.
+    pub fn lose_data(&self) -> Result<()> {
+        if self.is_running() {
+            return Err(failure("Only a Redis that does not run loses its data; call `kill` or `stop` first."));
+        }
+        for path in ["appendonlydir", "appendonly.aof", "dump.rdb"].map(|name| self.data.join(name)) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failure(format!("{} cannot be removed: {e}.", path.display())));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether the process lives.
@@ -272,12 +296,19 @@ impl Redis {
 
 const CONTROL_USER: &str = "sandbox";
 
-/// Redis 7 forbids `DEBUG` unless a switch allows it that older servers do not know.
-fn has_debug_switch(server: &Path) -> bool {
+/// The major version of the server that [`Redis`] would start, as it says itself; 0 if it says none.
+pub fn redis_major() -> u32 {
+    find_server().map_or(0, |server| major(&server))
+}
+
+fn find_server() -> Option<PathBuf> {
+    find_in_path("redis-server").or_else(|| find_in_path("valkey-server"))
+}
+
+fn major(server: &Path) -> u32 {
     let output = Command::new(server).arg("--version").output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-    let major = text.split("v=").nth(1).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
-    major.is_some_and(|major| major >= 7)
+    text.split("v=").nth(1).and_then(|rest| rest.split('.').next()?.parse().ok()).unwrap_or(0)
 }
 
 fn words(words: &[&str]) -> Vec<String> {

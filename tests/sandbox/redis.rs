@@ -42,6 +42,19 @@ fn an_append_only_file_survives_a_kill_and_a_snapshot_an_orderly_stop() {
 }
 
 #[test]
+fn a_redis_that_lost_its_data_comes_back_empty_whatever_it_had_written() {
+    for persistence in [Persistence::AofAlways, Persistence::Rdb] {
+        let redis = start(persistence);
+        redis.cmd(["SET", "k", "v"]).unwrap();
+        redis.lose_data().unwrap_err();
+        redis.stop().unwrap();
+        redis.lose_data().unwrap();
+        redis.start_again().unwrap();
+        assert_eq!(redis.cmd(["GET", "k"]).unwrap(), Value::Nil, "{persistence:?}");
+    }
+}
+
+#[test]
 fn a_promoted_replica_keeps_what_it_received() {
     let (old, new) = (start(Persistence::None), start(Persistence::None));
     old.cmd(["SET", "k", "v"]).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::{fs, io, thread};
+use std::thread;
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -74,12 +74,7 @@ impl Stage {
     pub(super) fn lose_redis(&self) -> Result<Loss, Trouble> {
         let (tasks_before, markers_before) = (self.standing()?, self.markers()?);
         self.redis.kill();
-        let data = self.redis.data();
-        let removed = fs::remove_dir_all(data.join("appendonlydir")).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
-        removed.map_err(|error| Trouble::failed(format!("{} cannot be emptied: {error}", data.display())))?;
+        self.redis.lose_data()?;
         let at = Timestamp::now();
         self.redis.start_again()?;
         Ok(Loss { tasks_before, markers_before, tasks_after: self.standing()?, markers_after: self.markers()?, at })
