@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::ledger::{Ledger, Run};
 use super::progress::{many, thousands};
+use super::relay::GRACE_SECONDS;
 
 /// Everything that was counted.
 #[derive(Debug, Serialize)]
@@ -158,6 +159,7 @@ impl Report {
             thousands(loss.tasks_after),
             loss.noticed_seconds
         );
+        let why = tasks.repeated.why();
         lines.push(("losses seen", loss.losses + loss.losses_earlier, seen));
         let lines: Vec<String> = lines
             .into_iter()
@@ -171,7 +173,7 @@ impl Report {
         let kept = self.folder.as_ref().map_or_else(String::new, |folder| format!("\nLogs and data are in {folder}"));
         let incidents: Vec<String> = loss.incidents.lines().map(|line| format!("  {line}")).collect();
         format!(
-            "\n{}\n\nIncidents, as `outboxd incident list` shows them:\n{}\n\n{verdict} {:.0} s in all.{kept}",
+            "\n{}\n{why}\nIncidents, as `outboxd incident list` shows them:\n{}\n\n{verdict} {:.0} s in all.{kept}",
             lines.join("\n"),
             incidents.join("\n"),
             self.seconds
@@ -180,6 +182,18 @@ impl Report {
 }
 
 impl Repeated {
+    /// What somebody asks who sees the number of tasks that were executed more than once; empty if there are none.
+    fn why(&self) -> String {
+        if self.after_the_loss + self.after_the_restart == 0 {
+            return String::new();
+        }
+        format!(
+            "\n  More than once: after a restart of Redis, with or without its data, whatever was executed after the last\n  \
+             checkpoint is sent again, because nothing proves that Redis still knew of it. That is the last {GRACE_SECONDS} s here\n  \
+             (confirm_grace, 60s by default) and 1 to 2 s more. Workers must be idempotent: docs/delivery.md.\n"
+        )
+    }
+
     fn reasons(&self) -> String {
         let reasons = [
             (self.after_the_loss, "sent again after the loss"),
