@@ -42,6 +42,6 @@ pub use inspect::{Inspection, inspect};
 pub use look::{Look, Spot, look};
 pub use marker::{Found, field, marker_key, remove_marker};
 pub use open::{Observed, Opened, observe, open};
-pub use publish::{Appended, Batch, append};
+pub use publish::{Appended, Batch, append, most_rows};
 pub use signs::signs;
 pub use snapshot::{Present, Snapshot, SnapshotAsk, snapshot};

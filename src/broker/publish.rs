@@ -6,12 +6,25 @@ use uuid::Uuid;
 use super::connect::Link;
 use super::decide::MAX_POSITION;
 use super::faults;
+use super::info::Server;
 use super::scripts::APPEND;
 use crate::batch::{Entry, Key, KeyKind, Push};
 use crate::fault::Fault;
 
 /// Arguments of one stream entry at most: Lua cannot pass more than some thousands to one command.
 const MAX_STREAM_ARGS: usize = 1000;
+
+/// The most messages in one batch before Redis 7.0. Lua there hashes some 32 bytes of a long string, so messages that
+/// differ in few bytes collide, and taking in a batch grows with the square of its size: at 2,000 of them the server stands
+/// still for a tenth of a second or more, at 200 for 3 ms. `docs/versions.md` has the figures.
+const MOST_BEFORE_7: u32 = 200;
+
+/// How many rows may be planned for one batch on this server. One that was planned earlier is published as it is.
+pub fn most_rows(server: &Server) -> u32 {
+    let major = server.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    // One that hides its version may be as old.
+    if major.is_some_and(|major| major >= 7) { u32::MAX } else { MOST_BEFORE_7 }
+}
 
 /// What one call publishes. `pushes` may be empty: then only the marker moves.
 #[derive(Debug, Clone, Copy)]
@@ -182,4 +195,16 @@ fn read(link: &Link, reply: Value) -> Result<Appended, Fault> {
         _ => None,
     };
     answer.ok_or_else(unexpected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Server, most_rows};
+
+    #[test]
+    fn batches_are_bounded_before_redis_7_and_where_no_version_is_shown() {
+        let most = |version: &str| most_rows(&Server { version: version.to_owned(), ..Server::default() });
+        assert_eq!(["6.2.14", "6.3.4", ""].map(most), [200; 3]);
+        assert_eq!(["7.0.15", "7.2.4", "8.2.3", "10.0.0"].map(most), [u32::MAX; 4]);
+    }
 }

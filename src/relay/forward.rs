@@ -27,6 +27,8 @@ pub(crate) struct Forward<'a> {
     /// The newest ledger number that this relay knows; above the marker's position while a batch is under way.
     last: i64,
     window: Window,
+    /// How many rows this server takes in one batch.
+    most_rows: u32,
     /// When the last plan was asked for: of rows, a hint that was asked for earlier does not count.
     planned_at: Instant,
     /// When `last` was true: of the ledger, a hint that was asked for earlier does not count.
@@ -77,6 +79,7 @@ impl<'a> Forward<'a> {
     pub(crate) fn new(lane: &'a mut Lane, route: &'a Route, link: &'a Link, standing: &Standing) -> Self {
         Self {
             window: Window::new(route),
+            most_rows: standing.most_rows,
             lane,
             route,
             link,
@@ -296,7 +299,7 @@ impl<'a> Forward<'a> {
         let Some(kind) = kind else { return Ok(None) };
         let shared = &self.lane.shared;
         let settings = shared.config().relay.clone();
-        let max_rows = i32::try_from(room.min(u64::from(settings.batch_size))).unwrap_or(i32::MAX);
+        let max_rows = i32::try_from(room.min(u64::from(settings.batch_size.min(self.most_rows)))).unwrap_or(i32::MAX);
         let ask = PlanRequest {
             queue: &self.lane.queue,
             tenure: self.marker.tenure,

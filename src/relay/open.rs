@@ -22,6 +22,8 @@ pub(crate) struct Standing {
     pub(crate) ledger: pg::Opened,
     /// The life of the dataset in which it began.
     pub(crate) incarnation: String,
+    /// How many rows may be planned for one batch on this server.
+    pub(crate) most_rows: u32,
 }
 
 /// Opens a queue; `None` if it is paused.
@@ -71,7 +73,8 @@ pub(crate) async fn open(shared: &Shared, route: &Route, link: &Link) -> Result<
             Opened::Ok(now) if now == observed.server.incarnation => {
                 failpoint::hit("open.done");
                 report(shared, queue, observed.found.marker, &ledger);
-                return Ok(Some(Standing { marker, ledger, incarnation }));
+                let most_rows = broker::most_rows(&observed.server);
+                return Ok(Some(Standing { marker, ledger, incarnation, most_rows }));
             }
             Opened::Ok(_) | Opened::Stale(_) => tokio::time::sleep(pace.step()).await,
         }

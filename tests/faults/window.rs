@@ -1,6 +1,6 @@
 //! The window: how many messages may stand in Redis while the rest waits in Postgres.
 
-use outboxd::sandbox::Redis;
+use outboxd::sandbox::{Redis, redis_major};
 use uuid::Uuid;
 
 use crate::common::{Fixture, RelayProcess, SOON, eventually};
@@ -62,6 +62,20 @@ async fn no_more_than_the_window_stands_in_redis_and_it_drains_as_a_consumer_tak
     assert_eq!(taken, writer.committed);
     assert!(relay.stop().success());
     assert_eq!(length(&fixture.redis, "jobs"), 0);
+}
+
+/// Before Redis 7.0 taking in a batch costs the square of its rows.
+#[tokio::test]
+async fn a_batch_is_no_larger_than_an_old_redis_takes_in_quickly() {
+    let fixture = Fixture::new();
+    let mut writer = Writer::new(&fixture.database, "jobs").await;
+    writer.commit(450).await;
+    let unlimited = fixture.config(&QUICK.replace("[defaults]", "[defaults]\nwindow = 0"));
+    let mut relay = RelayProcess::ready(&fixture.sandbox, &unlimited, &[], &[]).await;
+    writer.exact(&fixture.redis).await;
+    assert!(relay.stop().success());
+    let planned = fixture.database.sql("select max(rows) from outbox_batch");
+    assert_eq!(planned, if redis_major() < 7 { "200" } else { "450" });
 }
 
 #[tokio::test]
