@@ -1,5 +1,7 @@
 //! What an operator asks of a server before a relay depends on it.
 
+use std::time::Duration;
+
 use redis::{Pipeline, Value};
 
 use super::connect::Link;
@@ -21,6 +23,34 @@ pub struct Inspection {
     pub tells_rights: bool,
     /// The commands out of those asked for that are refused; none if the server does not say.
     pub refused: Vec<Vec<String>>,
+}
+
+/// What stands under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// As TYPE says: `list`, `zset`; `none` if there is no such key.
+    pub kind: String,
+    /// After that time the server drops the key with all that is in it.
+    pub expires: Option<Duration>,
+}
+
+/// What stands under each of these keys; `None` if the user may not ask.
+pub async fn kept(link: &Link, keys: &[&[u8]]) -> Result<Vec<Option<Kept>>, Fault> {
+    let mut pipeline = Pipeline::new();
+    for key in keys {
+        pipeline.cmd("TYPE").arg(*key).cmd("PTTL").arg(*key);
+    }
+    let mut replies = link.pipeline(&pipeline).await?.into_iter();
+    let mut kept = Vec::with_capacity(keys.len());
+    while let (Some(kind), Some(expires)) = (replies.next(), replies.next()) {
+        kept.push(match (kind, expires) {
+            (Ok(Value::SimpleString(kind)), Ok(Value::Int(ms))) => {
+                Some(Kept { kind, expires: u64::try_from(ms).ok().map(Duration::from_millis) })
+            }
+            _ => None,
+        });
+    }
+    Ok(kept)
 }
 
 /// Asks whether each of `commands` would be allowed, a command with its key and plausible arguments. Runs none of them;

@@ -38,7 +38,7 @@ pub use connect::{Link, Protection, Target};
 pub use depth::{depth, known_depth};
 pub use faults::nothing_applied;
 pub use info::{Incarnation, Role, Server};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, Kept, inspect, kept};
 pub use look::{Look, Spot, look};
 pub use marker::{Found, field, marker_key, remove_marker};
 pub use open::{Observed, Opened, observe, open};

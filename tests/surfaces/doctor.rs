@@ -234,3 +234,22 @@ fn a_server_that_cannot_save_is_found() {
     assert!(eventually_blocking(SOON, failed));
     one(of_fixture(&fixture, &[]), "redis.default.persistence", "`dir`");
 }
+
+#[test]
+fn a_queue_that_expires_or_belongs_to_another_kind_of_worker_is_found() {
+    let fixture = Fixture::new();
+    fixture.database.sql("select outbox_enqueue('celery', 't')");
+    let redis = |words: &[&str]| fixture.redis.cmd(words.iter().copied()).unwrap();
+    redis(&["LPUSH", "celery", "m"]);
+    assert_eq!(of_fixture(&fixture, &[]), (Some(0), vec![]));
+    redis(&["PEXPIRE", "celery", "3600000"]);
+    one(of_fixture(&fixture, &[]), "redis.default.keys", "x-expires");
+    redis(&["DEL", "celery"]);
+    redis(&["ZADD", "queue:celery", "1", "m"]);
+    one(of_fixture(&fixture, &[]), "redis.default.keys", "celery-redis-plus");
+    redis(&["RENAME", "queue:celery", "celery"]);
+    one(of_fixture(&fixture, &[]), "redis.default.keys", "the key \"celery\" is a sorted set");
+    one(of_fixture(&fixture, &[("OUTBOXD_DEFAULTS__FORMAT", "list")]), "redis.default.keys", "holds a zset");
+    redis(&["DEL", "celery"]);
+    assert_eq!(of_fixture(&fixture, &[]), (Some(0), vec![]));
+}

@@ -6,8 +6,9 @@ use super::Wire;
 use super::report::Report;
 use crate::batch::KeyKind;
 use crate::broker::evidence::unsafe_policy;
-use crate::broker::{Inspection, Protection, Role, inspect, marker_key};
+use crate::broker::{Inspection, Kept, Link, Protection, Role, inspect, kept, marker_key};
 use crate::config::{Config, Confirm, FormatName, QueueSettings, Side};
+use crate::fault::Fault;
 use crate::relay::target;
 use crate::wire::{Format, InFlightKind};
 
@@ -22,7 +23,8 @@ pub(super) async fn examine(config: &Config, known: &[String], report: &mut Repo
             Ok(target) => match target.connect().await {
                 Ok(link) => {
                     protection(report, &check, target.protection());
-                    inspect(&link, &needed(config, &queues, &settings.receipts, &check, report)).await
+                    let commands = needed(config, &queues, &settings.receipts, &check, report);
+                    keys(&link, &check, &queues, report).await.and(inspect(&link, &commands).await)
                 }
                 Err(fault) => Err(fault),
             },
@@ -36,6 +38,75 @@ pub(super) async fn examine(config: &Config, known: &[String], report: &mut Repo
             }
         }
     }
+}
+
+/// What stands under the queues' keys: what no worker of their format left there is a finding.
+async fn keys(link: &Link, check: &str, queues: &[&QueueSettings], report: &mut Report) -> Result<(), Fault> {
+    for queue in queues {
+        // Settings that make no format are found beside the rights.
+        let Ok(format) = Format::new(&queue.spec(), &queue.queue) else { continue };
+        let wanted: Vec<(&[u8], &str)> =
+            format.keys().iter().map(|key| (key.name.as_slice(), type_of(key.kind))).collect();
+        let names: Vec<&[u8]> = wanted.iter().map(|(name, _)| *name).collect();
+        let found = kept(link, &names).await?;
+        for ((name, wanted), kept) in wanted.iter().zip(&found) {
+            let Some(kept) = kept else { continue };
+            if let Some((what, next)) = odd(queue, &String::from_utf8_lossy(name), wanted, kept) {
+                report.finding(&format!("{check}.keys"), &what, &next);
+            }
+        }
+        if let (FormatName::Celery, Some(key)) = (queue.format, sorted_set(link, queue, names[0]).await?) {
+            let name = &queue.queue;
+            let what = format!(
+                "the key {key:?} is a sorted set: workers of queue {name:?} use celery-redis-plus or \
+                 another transport than kombu's, and read no list"
+            );
+            let next = "outboxd cannot publish for them: give the workers kombu's own transport (a broker URL with redis://), or \
+                        take another queue";
+            report.finding(&format!("{check}.keys"), &what, next);
+        }
+    }
+    Ok(())
+}
+
+/// A sorted set where celery-redis-plus keeps the messages of this queue, or under the queue's own name.
+async fn sorted_set(link: &Link, queue: &QueueSettings, key: &[u8]) -> Result<Option<String>, Fault> {
+    let key = String::from_utf8_lossy(key);
+    let prefix = key.strip_suffix(queue.queue.as_str()).unwrap_or_default();
+    let theirs = format!("{prefix}queue:{}", queue.queue);
+    let found = kept(link, &[key.as_bytes(), theirs.as_bytes()]).await?;
+    let mut found = [key.as_ref(), &theirs].into_iter().zip(found);
+    Ok(found.find_map(|(key, kept)| (kept?.kind == "zset").then(|| key.to_owned())))
+}
+
+fn type_of(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::List => "list",
+        KeyKind::Stream => "stream",
+    }
+}
+
+/// What is wrong with a key, and what to do.
+fn odd(queue: &QueueSettings, key: &str, wanted: &str, kept: &Kept) -> Option<(String, String)> {
+    let name = &queue.queue;
+    let found = &kept.kind;
+    if found == "zset" && queue.format == FormatName::Celery {
+        return None; // Told with the place where such workers usually keep it.
+    }
+    if found != "none" && found != wanted {
+        return Some((
+            format!("the key {key:?} of queue {name:?} holds a {found}, where its format keeps a {wanted}"),
+            format!("move the key away, or set another `key` or `format` for queue {name:?}"),
+        ));
+    }
+    let seconds = kept.expires?.as_secs();
+    Some((
+        format!(
+            "the key {key:?} of queue {name:?} expires in {seconds} s and takes its messages with it; outboxd does not extend \
+             that time when it publishes, and confirms nothing while it runs"
+        ),
+        "remove the expiry: declare the queue without `expires` (x-expires), then PERSIST its keys".to_owned(),
+    ))
 }
 
 fn protection(report: &mut Report, check: &str, found: Protection) {
