@@ -1,13 +1,15 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint charts deploy bench setup torture matrix
+.PHONY: help demo test lint charts deploy bench setup torture matrix versions
 
 STEP := scripts/step.sh
 # How long `make torture` goes on.
 SECONDS ?= 600
 # Which cells `make matrix` plays: all, or those with these words in their names ("flushall idle").
 CELLS ?= all
+# Which combinations `make versions` plays: all, or those with these words in their names ("postgres-14 redis-6.2").
+VERSIONS ?=
 # Where scripts/setup.sh puts Celery; the tests and the demo look there.
 export OUTBOXD_VENV ?= $(CURDIR)/target/venv
 
@@ -62,3 +64,8 @@ matrix: ## Play every cell of the fault matrix, or those that CELLS names
 	@$(STEP) python scripts/setup.sh python
 	@OUTBOXD_MATRIX="$(CELLS)" $(STEP) matrix \
 		cargo test --release --locked --features failpoints --test suite matrix:: -- --nocapture --test-threads 1
+
+versions: ## Play the suite's core on every supported PostgreSQL, Redis and Valkey, or on those that VERSIONS names
+	@$(STEP) setup scripts/setup.sh servers
+	@$(STEP) servers scripts/setup.sh versions
+	@VERSIONS="$(VERSIONS)" $(STEP) versions scripts/versions.sh

@@ -113,7 +113,7 @@ async fn a_server_that_loads_its_data_is_waited_for() {
 
 #[tokio::test]
 async fn a_server_held_up_by_a_script_is_waited_for() {
-    let (redis, mut admin, link, queue) = opened(&["--busy-reply-threshold", "20"]).await;
+    let (redis, mut admin, link, queue) = opened(&["--lua-time-limit", "20"]).await;
     let mut hog = redis.admin().await;
     let script = tokio::spawn(async move { hog.try_run(&["EVAL", "while true do end", "0"]).await });
     while !matches!(admin.try_run(&["PING"]).await, Err(error) if error.code() == Some("BUSY")) {

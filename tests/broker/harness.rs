@@ -8,6 +8,7 @@ use std::time::Duration;
 use outboxd::batch::{Entry, Key, KeyKind, Marker, Push};
 use outboxd::broker::{Appended, Batch, Link, Opened, Target, append, marker_key, observe, open};
 use outboxd::fault::Fault;
+use outboxd::sandbox::redis_major;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, RedisResult, Value};
 use secrecy::SecretString;
@@ -108,10 +109,13 @@ impl Redis {
 }
 
 fn spawn(dir: &Path, port: u16, args: &[&str]) -> Child {
+    // Without it 7.0 forbids DEBUG, which 6.2 allows; and does not know the switch.
+    let debug: &[&str] = if redis_major() >= 7 { &["--enable-debug-command", "yes"] } else { &[] };
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--logfile", "log"])
-        .args(["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--dir"])
+        .args(["--repl-diskless-sync-delay", "0", "--dir"])
         .arg(dir)
+        .args(debug)
         .args(args.iter().map(|arg| arg.replace("{port}", &port.to_string())))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -154,7 +154,7 @@ async fn a_redis_that_cannot_save_is_waited_for() {
 
 #[tokio::test]
 async fn a_redis_held_up_by_a_script_is_waited_for() {
-    let scene = Scene::new(RedisOptions { args: words("--busy-reply-threshold 20"), ..RedisOptions::default() }).await;
+    let scene = Scene::new(RedisOptions { args: words("--lua-time-limit 20"), ..RedisOptions::default() }).await;
     let mut hog = scene.redis().connect().unwrap();
     hog.send(["EVAL", "while true do end", "0"]).unwrap();
     let busy = || async { scene.redis().cmd(["PING"]).is_err_and(|error| error.0.starts_with("BUSY")) };

@@ -131,10 +131,10 @@ async fn what_was_dispatched_before_the_horizon_is_not_sent_again() {
 
 /// The relay stops, Redis goes back to `older` data with fewer rows, and somebody starts.
 async fn restored(options: RedisOptions, running: bool) {
-    let file = if options.persistence == Persistence::Rdb { "dump.rdb" } else { "appendonlydir" };
+    let snapshot = options.persistence == Persistence::Rdb;
     let (fixture, mut first, mut writer) = at_rest(options).await;
     let older = fixture.sandbox.folder().join("older");
-    let data = fixture.redis.data().join(file);
+    let data = if snapshot { fixture.redis.data().join("dump.rdb") } else { fixture.redis.append_only() };
     fixture.redis.stop().unwrap();
     let copied = std::process::Command::new("cp").args(["-a".as_ref(), data.as_os_str(), older.as_os_str()]).status();
     assert!(copied.unwrap().success());
@@ -145,11 +145,7 @@ async fn restored(options: RedisOptions, running: bool) {
         assert!(first.stop().success());
     }
     fixture.redis.kill();
-    if data.is_dir() {
-        fs::remove_dir_all(&data).unwrap();
-    } else {
-        fs::remove_file(&data).unwrap();
-    }
+    fixture.redis.lose_data().unwrap();
     fs::rename(&older, &data).unwrap();
     fixture.redis.start_again().unwrap();
     let lost_at = Timestamp::now();

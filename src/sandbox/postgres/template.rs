@@ -1,6 +1,7 @@
 //! A fresh data folder, made by `initdb` once and copied afterwards.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +18,7 @@ pub(super) fn fill(postgres: &Postgres, options: &PostgresOptions) -> Result<()>
             Err(failure("A template cluster has no password: set either `template` or `password`, not both."))
         }
         Some(folder) => {
-            let template = folder.join(format!("postgres-{}", version(postgres)?));
+            let template = folder.join(format!("postgres-{}", build(postgres)?));
             if !template.exists() {
                 initdb(postgres, None)?;
                 return publish(postgres, &template);
@@ -77,10 +78,17 @@ fn initdb(postgres: &Postgres, password: Option<&str>) -> Result<()> {
     added.map_err(|e| failure(format!("{} cannot be extended: {e}.", path.display())))
 }
 
-/// The major version, which decides the format of a data folder.
-fn version(postgres: &Postgres) -> Result<String> {
-    let output = Command::new(postgres.binaries.path("postgres")).arg("--version").output();
+/// Which build of PostgreSQL: release and place. The major version decides the format of a data folder, and two builds of one
+/// version may differ in what `initdb` writes into it.
+fn build(postgres: &Postgres) -> Result<String> {
+    let program = postgres.binaries.path("postgres");
+    let output = Command::new(&program).arg("--version").output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     let digits: String = text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-    if digits.is_empty() { Err(failure("postgres --version says no version.")) } else { Ok(digits) }
+    if digits.is_empty() {
+        return Err(failure("postgres --version says no version."));
+    }
+    let mut hasher = DefaultHasher::new();
+    (text, program).hash(&mut hasher);
+    Ok(format!("{digits}-{:016x}", hasher.finish()))
 }
