@@ -219,7 +219,8 @@ pub(super) fn io(place: &str, error: &io::Error) -> Fault {
 /// What the server said: the code of its error line and the text after it.
 pub(super) fn server(place: &str, code: &str, detail: &str) -> Fault {
     let (code, detail) = unwrap_script(code, detail);
-    if code == "NOPERM" {
+    // Of a command inside a script, a server before 7.0 says it without the code.
+    if code == "NOPERM" || (code == "ERR" && detail.contains("user executing the script can't")) {
         return noperm(place, detail);
     }
     if let Some(command) = unknown_command(detail) {
@@ -353,6 +354,9 @@ mod tests {
         assert_eq!(class("ERR", "unknown command 'EVALSHA', with args beginning with: 'x' "), (true, "no_eval"));
         assert_eq!(class("ERR", "unknown command `EVAL`, with args beginning with: "), (true, "no_eval"));
         assert_eq!(class("NOPERM", "this user has no permissions to run the 'evalsha' command"), (true, "no_eval"));
+        let old =
+            "The user executing the script can't run this command or subcommand script: 0a1b, on @user_script:37.";
+        assert_eq!(class("ERR", old), (true, "noperm"));
         assert_eq!(class("NOPERM", "User x has no permissions to run the 'lpush' command"), (true, "noperm"));
     }
 
