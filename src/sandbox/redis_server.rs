@@ -51,7 +51,7 @@ pub struct Redis {
     data: PathBuf,
     log: PathBuf,
     server: PathBuf,
-    debug_switch: bool,
+    since_7: bool,
     process: Mutex<Option<Process>>,
     client: Mutex<Option<Client>>,
     _sandbox: Sandbox,
@@ -72,7 +72,7 @@ impl Redis {
             port: Port::free()?,
             log: data.with_extension("log"),
             // Redis 7 forbids `DEBUG` unless a switch allows it that older servers do not know.
-            debug_switch: major(&server) >= 7,
+            since_7: major(&server) >= 7,
             options,
             data,
             server,
@@ -145,6 +145,9 @@ impl Redis {
 
     /// An orderly stop, which saves as the persistence says.
     pub fn stop(&self) -> Result<()> {
+        if self.options.persistence == Persistence::Rdb && !self.since_7 && self.is_running() {
+            self.cmd(["SAVE"])?;
+        }
         *lock(&self.client) = None;
         let Some(mut process) = lock(&self.process).take() else { return Ok(()) };
         match process.stop(Duration::from_secs(20)) {
@@ -162,7 +165,7 @@ impl Redis {
 
     /// What an append-only file consists of: a folder, before Redis 7.0 a file.
     pub fn append_only(&self) -> PathBuf {
-        self.data.join(if major(&self.server) >= 7 { "appendonlydir" } else { "appendonly.aof" })
+        self.data.join(if self.since_7 { "appendonlydir" } else { "appendonly.aof" })
     }
 
     /// Removes what the server would load at its next start, under the name that any version gives it: the append-only
@@ -260,10 +263,11 @@ impl Redis {
             Persistence::AofAlways => words(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"]),
             Persistence::AofNo => words(&["--save", "", "--appendonly", "yes", "--appendfsync", "no"]),
         });
-        if self.options.persistence == Persistence::Rdb {
+        // Before 7.0 there is no such switch: `stop` saves.
+        if self.options.persistence == Persistence::Rdb && self.since_7 {
             args.extend(words(&["--shutdown-on-sigterm", "save"]));
         }
-        if self.debug_switch {
+        if self.since_7 {
             args.extend(words(&["--enable-debug-command", "yes"]));
         }
         match (&self.options.tls, &self.control_port) {
