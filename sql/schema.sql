@@ -22,11 +22,11 @@ create table outbox (
 CREATE TRIGGER outbox_refuse BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION outbox_refuse();
 CREATE TRIGGER outbox_ring AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();
 
--- function outbox_ack(task_id uuid)
+-- function outbox_ack(task_id uuid, outbox_id bigint DEFAULT NULL::bigint)
 --   returns boolean; plpgsql, security definer, set search_path = INTERNAL, pg_temp
 
--- function outbox_ack_many(task_ids uuid[])
---   returns integer; plpgsql, security definer, set search_path = INTERNAL, pg_temp
+-- function outbox_ack_many(task_ids uuid[], outbox_ids bigint[] DEFAULT NULL::bigint[])
+--   returns integer; plpgsql, security definer, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_cancel(task_id uuid)
 --   returns boolean; plpgsql, security definer, set search_path = INTERNAL, pg_temp
@@ -37,13 +37,13 @@ CREATE TRIGGER outbox_ring AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUN
 -- function outbox_enqueue_many(queue text, task text, args jsonb[], kwargs jsonb[] DEFAULT NULL::jsonb[], headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer)
 --   returns SETOF uuid; plpgsql, security definer, set search_path = INTERNAL, pg_temp
 
--- function outbox_enqueue_raw(queue text, body bytea, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid)
+-- function outbox_enqueue_raw(queue text, body bytea, headers jsonb DEFAULT '{}'::jsonb, deliver_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, priority integer DEFAULT NULL::integer, dedupe_key text DEFAULT NULL::text, task_id uuid DEFAULT NULL::uuid, task text DEFAULT ''::text)
 --   returns uuid; plpgsql, security definer, set search_path = INTERNAL, pg_temp
 
--- function outbox_fail(task_id uuid, error_class text, error text)
+-- function outbox_fail(task_id uuid, error_class text, error text, outbox_id bigint DEFAULT NULL::bigint)
 --   returns boolean; plpgsql, security definer, set search_path = INTERNAL, pg_temp
 
--- function outbox_once(task_id uuid)
+-- function outbox_once(task_id uuid, outbox_id bigint DEFAULT NULL::bigint)
 --   returns boolean; plpgsql, security definer, set search_path = INTERNAL, pg_temp
 
 -- function outbox_status(task_id uuid)
@@ -61,22 +61,22 @@ CREATE TRIGGER outbox_ring AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUN
 -- outbox_producer may insert column outbox (queue)
 -- outbox_producer may insert column outbox (task)
 -- outbox_producer may insert, select column outbox (task_id)
--- outbox_relay may execute function outbox_ack(uuid)
--- outbox_worker may execute function outbox_ack(uuid)
--- outbox_relay may execute function outbox_ack_many(uuid[])
--- outbox_worker may execute function outbox_ack_many(uuid[])
+-- outbox_relay may execute function outbox_ack(uuid,bigint)
+-- outbox_worker may execute function outbox_ack(uuid,bigint)
+-- outbox_relay may execute function outbox_ack_many(uuid[],bigint[])
+-- outbox_worker may execute function outbox_ack_many(uuid[],bigint[])
 -- outbox_relay may execute function outbox_cancel(uuid)
 -- outbox_worker may execute function outbox_cancel(uuid)
 -- outbox_producer may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_relay may execute function outbox_enqueue(text,text,jsonb,jsonb,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_producer may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
 -- outbox_relay may execute function outbox_enqueue_many(text,text,jsonb[],jsonb[],jsonb,timestamp with time zone,timestamp with time zone,integer)
--- outbox_producer may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
--- outbox_relay may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid)
--- outbox_relay may execute function outbox_fail(uuid,text,text)
--- outbox_worker may execute function outbox_fail(uuid,text,text)
--- outbox_relay may execute function outbox_once(uuid)
--- outbox_worker may execute function outbox_once(uuid)
+-- outbox_producer may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid,text)
+-- outbox_relay may execute function outbox_enqueue_raw(text,bytea,jsonb,timestamp with time zone,timestamp with time zone,integer,text,uuid,text)
+-- outbox_relay may execute function outbox_fail(uuid,text,text,bigint)
+-- outbox_worker may execute function outbox_fail(uuid,text,text,bigint)
+-- outbox_relay may execute function outbox_once(uuid,bigint)
+-- outbox_worker may execute function outbox_once(uuid,bigint)
 -- outbox_reader may execute function outbox_status(uuid)
 -- outbox_relay may execute function outbox_status(uuid)
 -- outbox_worker may execute function outbox_status(uuid)
@@ -262,10 +262,13 @@ alter table outbox_queue add constraint outbox_queue_pkey PRIMARY KEY (queue);
 
 create table outbox_receipt (
   task_id uuid not null,
+  outbox_id bigint not null default 0,
   acked_at timestamp with time zone,
-  once_at timestamp with time zone
+  acked_row bigint,
+  once_at timestamp with time zone,
+  once_row bigint
 );
-alter table outbox_receipt add constraint outbox_receipt_pkey PRIMARY KEY (task_id);
+alter table outbox_receipt add constraint outbox_receipt_pkey PRIMARY KEY (task_id, outbox_id);
 CREATE INDEX outbox_receipt_age ON outbox_receipt USING btree (GREATEST(acked_at, once_at));
 
 create table outbox_s0 partition of outbox (
@@ -443,7 +446,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off
 
 -- function outbox_plan(p_queue text, p_tenure uuid, p_last bigint, p_kind text, p_relay text, p_max_rows integer, p_max_bytes bigint)
---   returns TABLE(status text, batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
+--   returns TABLE(status text, batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone, retried boolean); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set enable_bitmapscan = off, set enable_sort = off, set jit = off
 
 -- function outbox_plan_ids(cur outbox_batch, p_tenure uuid, p_relay text, p_max_rows integer, p_max_bytes bigint)
 --   returns text; plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
@@ -461,7 +464,10 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns uuid; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_read(p_queue text, p_batch bigint)
---   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+--   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone, retried boolean); plpgsql, set search_path = INTERNAL, pg_temp, set plan_cache_mode = force_generic_plan, set enable_seqscan = off, set jit = off
+
+-- function outbox_receipt_row(task_id uuid, outbox_id bigint)
+--   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off, set jit = off
 
 -- function outbox_recovered(p_queue text, p_position bigint, p_replayed bigint)
 --   returns TABLE(still_open bigint, seconds double precision[]); plpgsql, set search_path = INTERNAL, pg_temp
@@ -497,7 +503,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 --   returns bigint; plpgsql, set search_path = INTERNAL, pg_temp
 
 -- function outbox_resend(p_queue text, p_batch bigint)
---   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone); plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
+--   returns TABLE(batch bigint, kind text, at timestamp with time zone, rows integer, id bigint, task_id uuid, task text, args jsonb, kwargs jsonb, headers jsonb, body bytea, priority smallint, expires_at timestamp with time zone, created_at timestamp with time zone, retried boolean); plpgsql, set search_path = INTERNAL, pg_temp, set jit = off
 
 -- function outbox_resume(p_queue text)
 --   returns boolean; plpgsql, set search_path = INTERNAL, pg_temp, set enable_seqscan = off
@@ -615,6 +621,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 -- outbox_relay may execute function outbox_pushed(text,bigint,bigint)
 -- outbox_relay may execute function outbox_put(text,text,jsonb,jsonb,jsonb,bytea,timestamp with time zone,timestamp with time zone,integer,text,uuid)
 -- outbox_relay may execute function outbox_read(text,bigint)
+-- outbox_relay may execute function outbox_receipt_row(uuid,bigint)
 -- outbox_relay may execute function outbox_recovered(text,bigint,bigint)
 -- outbox_relay may execute function outbox_refuse()
 -- outbox_relay may execute function outbox_relay_lock(text)
