@@ -206,18 +206,7 @@ fn needed(
         commands.insert(words.iter().map(|word| word.to_vec()).collect::<Vec<_>>());
     };
     for queue in queues {
-        let format = match Format::new(&queue.spec(), &queue.queue) {
-            Ok(format) => format,
-            Err(why) => {
-                report.finding(check, &format!("queue {:?}: {why}", queue.queue), "correct the queue's settings");
-                continue;
-            }
-        };
-        if let Some(why) = config.reserved(&queue.queue) {
-            let next = "its rows wait in PostgreSQL until the relay is configured so";
-            report.finding(check, &format!("queue {:?} is not published: {why}", queue.queue), next);
-            continue;
-        }
+        let Some(format) = usable(config, queue, check, report) else { continue };
         if let Ok(marker) = marker_key(&format.keys()[0].name) {
             add(&[b"HGET", &marker, b"f"]);
             add(&[b"HMGET", &marker, b"f"]);
@@ -261,6 +250,21 @@ fn needed(
         }
     }
     commands.into_iter().collect()
+}
+
+/// The queue's format, if a relay publishes the queue; else a finding.
+fn usable(config: &Config, queue: &QueueSettings, check: &str, report: &mut Report) -> Option<Format> {
+    match Format::new(&queue.spec(), &queue.queue) {
+        Ok(format) => {
+            let Some(why) = config.reserved(&queue.queue) else { return Some(format) };
+            let text = format!("queue {:?} is not published: {why}", queue.queue);
+            report.finding(check, &text, "give the queue a key of its own; its rows wait in PostgreSQL until then");
+        }
+        Err(why) => {
+            report.finding(check, &format!("queue {:?}: {why}", queue.queue), "correct the queue's settings");
+        }
+    }
+    None
 }
 
 fn push(queue: &QueueSettings) -> &'static [u8] {

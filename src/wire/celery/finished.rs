@@ -72,12 +72,11 @@ pub(super) fn mark(message: &[u8], marks: Marks<'_>) -> Result<Vec<u8>, String> 
     let mut tag = Vec::new();
     json::string(&mut tag, marks.delivery_tag);
     let mut edits = vec![(range(properties.delivery_tag), tag)];
-    edits.push(match headers.outbox_id {
-        Some(id) => (range(id), marks.row.to_string().into_bytes()),
-        None => {
-            let start = range(outer.headers).start + 1;
-            (start..start, format!("\"{OUTBOX_ID}\":{},", marks.row).into_bytes())
-        }
+    edits.push(if let Some(id) = headers.outbox_id {
+        (range(id), marks.row.to_string().into_bytes())
+    } else {
+        let start = range(outer.headers).start + 1;
+        (start..start, format!("\"{OUTBOX_ID}\":{},", marks.row).into_bytes())
     });
     if let (Some(now), Some(expires)) = (marks.retried_at, headers.expires)
         && serde_json::from_str::<String>(expires.get()).is_ok_and(|at| may_have_passed(&at, now))

@@ -47,12 +47,11 @@ impl Shown {
             .as_deref()
             .filter(|_| readable)
             .and_then(|bytes| serde_json::from_slice::<[Box<RawValue>; 3]>(bytes).ok());
-        match parts {
-            Some([args, kwargs, _]) => (shown.args, shown.kwargs) = (Some(args), Some(kwargs)),
-            None => {
-                let kind = compression.map_or(kind.clone(), |compression| format!("{kind}, {compression}"));
-                shown.opaque = Some((kind, bytes.map_or(body.len(), |bytes| bytes.len())));
-            }
+        if let Some([args, kwargs, _]) = parts {
+            (shown.args, shown.kwargs) = (Some(args), Some(kwargs));
+        } else {
+            let kind = compression.map_or(kind.clone(), |compression| format!("{kind}, {compression}"));
+            shown.opaque = Some((kind, bytes.map_or(body.len(), |bytes| bytes.len())));
         }
         Some(shown)
     }
