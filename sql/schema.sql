@@ -531,6 +531,7 @@ CREATE INDEX outbox_tenure_queue ON outbox_tenure USING btree (queue, opened_at)
 
 -- function outbox_shown(p_text text)
 --   returns text; plpgsql, set search_path = INTERNAL, pg_temp
+
 -- function outbox_sign_in(p_relay text)
 --   returns void; plpgsql, set search_path = INTERNAL, pg_temp
 
