@@ -55,7 +55,7 @@ impl Chores {
                 class = fault.reason().class, reason = %fault.reason().message,
                 "work in the background keeps failing; it is tried again"),
             (News::Works, _) => {
-                tracing::info!(event = "chore.works", chore, of, "work in the background goes on again")
+                tracing::info!(event = "chore.works", chore, of, "work in the background goes on again");
             }
             (_, Err(fault)) => tracing::debug!(event = "chore.failed", chore, of,
                 class = fault.reason().class, reason = %fault.reason().message),

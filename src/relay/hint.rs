@@ -6,6 +6,7 @@ use crate::batch::Marker;
 
 /// The newest answer about one queue. A lane compares it with what it has done since.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own, and they change independently")]
 pub(crate) struct Hint {
     /// When `rows` was asked for: whatever the lane planned later than this, the answer does not know.
     pub(crate) asked: Instant,

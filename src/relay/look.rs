@@ -105,9 +105,9 @@ impl Looks {
                 let post = self.shared.board.post(&queue);
                 // One that was opened by other settings is held elsewhere, and its lane leaves it at this moment.
                 let hold = post.hold().filter(|hold| hold.target.is(&route.target));
-                let held = post.marker().filter(|_| hold.is_some());
+                let marker = post.marker().filter(|_| hold.is_some());
                 let target = route.settings.redis.clone();
-                targets.entry(target).or_default().push(Subject { queue, route, hint, held, hold });
+                targets.entry(target).or_default().push(Subject { queue, route, hint, held: marker, hold });
             }
         }
         targets
@@ -148,8 +148,8 @@ impl Looks {
             return;
         }
         line.depths = Some(Instant::now());
-        let Ok(link) = line.side.get(&self.shared, target).await else { return };
-        let depths = held.iter().map(|subject| broker::known_depth(link, subject.route.format.keys()));
+        let Ok(redis) = line.side.get(&self.shared, target).await else { return };
+        let depths = held.iter().map(|subject| broker::known_depth(redis, subject.route.format.keys()));
         for (subject, depth) in held.iter().zip(join_all(depths).await) {
             match depth {
                 Ok(Some(depth)) => self.shared.metrics.queue_depth(&subject.queue, depth),
@@ -187,8 +187,8 @@ impl Looks {
     async fn ask(&self, target: &str, line: &mut Line, subjects: &[Subject]) -> Result<Look, Fault> {
         let spots: Vec<_> = subjects.iter().map(|subject| subject.route.spot()).collect();
         loop {
-            let link = line.side.get(&self.shared, target).await?;
-            let look = of_redis(broker::look(link, &spots).await);
+            let redis = line.side.get(&self.shared, target).await?;
+            let look = of_redis(broker::look(redis, &spots).await);
             let strange = match &look {
                 Ok(look) => {
                     let incarnation = look.server.incarnation.to_string();
@@ -210,8 +210,8 @@ impl Looks {
         let key = |relay: &str| sight::key(self.shared.installation, relay);
         let keys: Vec<_> = owners.iter().map(|owner| key(owner)).collect();
         let (own, sign) = (key(&self.shared.id), line.sights.next(self.shared.config().relay.idle_look.get()));
-        let link = line.side.get(&self.shared, target).await?;
-        let Some(signs) = of_redis(broker::signs(link, (&own, &sign), sight::KEPT, &keys).await)? else {
+        let redis = line.side.get(&self.shared, target).await?;
+        let Some(signs) = of_redis(broker::signs(redis, (&own, &sign), sight::KEPT, &keys).await)? else {
             return Ok(());
         };
         line.sights.keep(&owners);
