@@ -15,7 +15,7 @@ pub const CLASSES: [&str; 71] = [
     "starting_up", "statement", "too_many_connections", "transaction_state",
     "closed", "connect", "connection", "dns", "io", "protocol", "refused", "reset", "timeout", "tls",
     "config", "contended", "internal", "marker_doubt", "marker_foreign", "marker_gap", "marker_missing", "stopping",
-    "unused",
+    "reserved_name",
     "malformed", "too_large",
     "http_listen", "signals",
 ];

@@ -116,6 +116,7 @@ pub struct RedisSettings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sentinels: Vec<Address>,
     /// The user as whom the sentinels are asked, if they have users.
+    #[schemars(extend("examples" = ["outboxd"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentinel_username: Option<String>,
     /// The password of the sentinels themselves, if they ask for one.

@@ -96,12 +96,12 @@ async fn no_script_asks_the_server_about_itself() {
     let _: String = redis.admin().await.run(&["ECHO", "the end"]).await;
     let mut by_scripts = BTreeSet::new();
     loop {
-        let line = tokio::time::timeout(Duration::from_secs(30), lines.next()).await.unwrap().unwrap();
-        if line.contains("the end") {
+        let said = tokio::time::timeout(Duration::from_secs(30), lines.next()).await.unwrap().unwrap();
+        if said.contains("the end") {
             break;
         }
-        if line.contains(" lua] ") {
-            by_scripts.insert(line.split('"').nth(1).unwrap().to_ascii_uppercase());
+        if said.contains(" lua] ") {
+            by_scripts.insert(said.split('"').nth(1).unwrap().to_ascii_uppercase());
         }
     }
     let wanted = ["HGET", "HSET", "LLEN", "LPUSH", "TIME", "TYPE"].map(str::to_owned);

@@ -238,7 +238,7 @@ fn a_server_that_cannot_save_is_found() {
 #[test]
 fn a_queue_that_expires_or_belongs_to_another_kind_of_worker_is_found() {
     let fixture = Fixture::new();
-    fixture.database.sql("select outbox_enqueue('celery', 't')");
+    fixture.database.sql("insert into outbox_queue (queue) values ('celery')");
     let redis = |words: &[&str]| fixture.redis.cmd(words.iter().copied()).unwrap();
     redis(&["LPUSH", "celery", "m"]);
     assert_eq!(of_fixture(&fixture, &[]), (Some(0), vec![]));
