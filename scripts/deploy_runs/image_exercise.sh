@@ -40,7 +40,7 @@ healthy() { engine exec --user 65532:65532 relay "${health[@]}"; }
 
 servers_are_there() {
   within 60 pg_isready -q -h /run/postgresql -U postgres && within 30 redis-cli ping >/dev/null &&
-    admin "create role outboxd login createrole password 'first'; grant create on schema public to outboxd"
+    admin "create role outboxd login createrole password 'first'; grant create on database app to outboxd; grant create on schema public to outboxd"
 }
 
 says_what_it_is() {

@@ -53,7 +53,7 @@ servers_are_there() {
 
 # The page's commands, with a password for the owner.
 schema_and_role() {
-  admin "create role deployer login createrole password 'd'; grant create on schema public to deployer" || return 1
+  admin "create role deployer login createrole password 'd'; grant create on database app to deployer; grant create on schema public to deployer" || return 1
   block docs/install.md "The database" sh | sed 's/deployer@/deployer:d@/' >/run/migrate.sh &&
     PATH=/run/here:$PATH bash -e /run/migrate.sh && admin "$(block docs/install.md "The database" sql)"
 }
