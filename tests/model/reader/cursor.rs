@@ -4,7 +4,7 @@
 
 use super::postgres::{Postgres, Set, Snapshot, below, bit, numbers};
 
-/// How a reader reads. [`RIGHT`] is the design's; every other value of a field is a variant under test.
+/// How a reader reads. [`RIGHT`] is the one in use; every other value of a field is a variant under test.
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, named where they are set")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
