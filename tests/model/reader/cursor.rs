@@ -99,7 +99,7 @@ pub(super) enum Truncation {
     ListedOnly,
 }
 
-/// The design's rules. `t_max` is the sequence's last value, as the product reads it.
+/// The rules in use. `t_max` is the sequence's last value, as the product reads it.
 pub(super) const RIGHT: Rules = Rules {
     low: Low::Floor,
     range_b: true,
